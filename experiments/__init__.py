@@ -1,0 +1,1 @@
+"""Recipes, benchmarks and the results notebook."""

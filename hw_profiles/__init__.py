@@ -1,0 +1,1 @@
+"""Devices, and what a network costs on them."""

@@ -1,0 +1,1 @@
+"""Performance-critical operations, one folder each."""

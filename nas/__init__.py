@@ -1,0 +1,1 @@
+"""Hardware-aware neural architecture search, from one YAML file to a verified network."""

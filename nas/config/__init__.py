@@ -1,0 +1,1 @@
+"""The experiment file: its models, and the loader that reports every problem at once."""

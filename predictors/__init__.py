@@ -1,0 +1,1 @@
+"""Models that estimate what is too dear to measure, with a spread."""

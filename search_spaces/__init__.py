@@ -1,0 +1,1 @@
+"""Search spaces and the typed graph that everything else is derived from."""

@@ -1,0 +1,1 @@
+"""The graph: nodes, builder, passes and interpreters."""

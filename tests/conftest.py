@@ -1,0 +1,32 @@
+"""Strict rules for every test: shapes checked at run time, no implicit promotion, own caches."""
+
+import atexit
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+from hypothesis import settings
+from jaxtyping import install_import_hook
+
+# Before anything of ours is imported, so that every annotated shape is checked in the tests.
+install_import_hook(
+    ["kernels", "search_spaces", "hw_profiles", "predictors", "nas", "experiments"],
+    "beartype.beartype",
+)
+
+_SCRATCH = Path(tempfile.gettempdir()) / f"hwnas-tests-{os.getuid()}"
+# JAX does not write cache entries atomically, so pytest-xdist's workers don't share a folder.
+_WORKER = os.environ.get("PYTEST_XDIST_WORKER", "main")
+
+os.environ["JAX_NUMPY_DTYPE_PROMOTION"] = "strict"
+os.environ["JAX_NUMPY_RANK_PROMOTION"] = "raise"
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ["JAX_COMPILATION_CACHE_DIR"] = str(_SCRATCH / "jax" / _WORKER)
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.3"
+# The user's own tables and devices are neither read nor written.
+os.environ["HWNAS_CACHE"] = tempfile.mkdtemp(prefix="hwnas-cache-")
+atexit.register(shutil.rmtree, os.environ["HWNAS_CACHE"], ignore_errors=True)
+
+settings.register_profile("strict", deadline=None, derandomize="CI" in os.environ)
+settings.load_profile("strict")
