@@ -25,16 +25,15 @@ def write_bytes(path: Path, data: bytes) -> None:
     Raises:
         InputError: the disk is full or the place can't be written; the old file is as it was.
     """
-    path = Path(path)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with open(temporary, "xb") as file:
+            with temporary.open("xb") as file:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
-            os.replace(temporary, path)
+            temporary.replace(path)
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
@@ -63,7 +62,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def disk_error(error: OSError, path: Path) -> InputError:
-    """The one line that a user sees when `path` can't be written: what, how much is free, the fix."""
+    """The line for a user when `path` can't be written: what, how much is free, the fix."""
     if error.errno in _NO_SPACE:
         return no_space(path)
     reason = (error.strerror or str(error)).lower()
@@ -72,7 +71,7 @@ def disk_error(error: OSError, path: Path) -> InputError:
 
 def no_space(path: Path) -> InputError:
     """The error for a full disk at `path`, with what is free there."""
-    folder = next(parent for parent in Path(path).absolute().parents if parent.exists())
+    folder = next(parent for parent in path.absolute().parents if parent.exists())
     return InputError(
         f"{path}: no space left: {_size(shutil.disk_usage(folder).free)} free in {folder}; "
         "nothing was lost: free some space and give the same command again (a run: with --resume)"

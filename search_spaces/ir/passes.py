@@ -1,0 +1,78 @@
+"""Graph-to-graph passes."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+
+from search_spaces.ir.graph import Graph, Node
+from search_spaces.ir.ops import GraphError, make_node
+from search_spaces.ir.verify import verify
+
+Params = Mapping[str, Mapping[str, np.ndarray]]
+_LINEAR = ("conv", "depthwise", "pointwise", "dense")
+
+
+def _norms(graph: Graph) -> dict[str, Node]:
+    """Batch norms by the name of the linear node that they follow.
+
+    Raises:
+        GraphError: a batch norm follows another op, or its input is read by others too.
+    """
+    readers: dict[str, int] = {}
+    for node in graph.nodes:
+        for name in node.inputs:
+            readers[name] = readers.get(name, 0) + 1
+    norms = {}
+    for node in graph.nodes:
+        if node.op != "batch_norm":
+            continue
+        source = graph.by_name.get(node.inputs[0])
+        if source is None or source.op not in _LINEAR or readers[source.name] > 1:
+            raise GraphError(f"{node.name}: batch_norm must follow a linear op read by it alone")
+        norms[source.name] = node
+    return norms
+
+
+def fold_batchnorm(graph: Graph) -> Graph:
+    """The graph with each batch norm turned into a bias of the linear op before it."""
+    norms = _norms(graph)
+    renames = {norm.name: source for source, norm in norms.items()}
+    types = dict(graph.inputs)
+    nodes = []
+    for node in graph.nodes:
+        if node.op == "batch_norm":
+            continue
+        inputs = {renames.get(name, name): types[renames.get(name, name)] for name in node.inputs}
+        attrs = {**node.attrs, "bias": True} if node.name in norms else node.attrs
+        nodes.append(make_node(node.name, node.op, inputs, attrs))
+        types[node.name] = nodes[-1].out
+    outputs = tuple(renames.get(name, name) for name in graph.outputs)
+    return verify(replace(graph, nodes=tuple(nodes), outputs=outputs))
+
+
+def fold_params(graph: Graph, params: Params, stats: Params) -> dict[str, dict[str, np.ndarray]]:
+    """Parameters of `fold_batchnorm(graph)`, computed in float64 and returned in float32.
+
+    Args:
+        graph: the graph with its batch norms.
+        params: its parameters.
+        stats: `mean` and `var` of each batch norm.
+    """
+    norms = _norms(graph)
+    out = {}
+    for node in graph.nodes:
+        if node.op == "batch_norm" or not node.params:
+            continue
+        own = {name: np.asarray(value, np.float64) for name, value in params[node.name].items()}
+        norm = norms.get(node.name)
+        if norm is not None:
+            mean, var = (np.asarray(stats[norm.name][k], np.float64) for k in ("mean", "var"))
+            scale, bias = (np.asarray(params[norm.name][k], np.float64) for k in ("scale", "bias"))
+            factor = scale / np.sqrt(var + float(norm.attrs["epsilon"]))  # pyright: ignore[reportArgumentType]
+            own = {
+                "weight": own["weight"] * factor,
+                "bias": bias + (own.get("bias", 0.0) - mean) * factor,
+            }
+        out[node.name] = {name: value.astype(np.float32) for name, value in own.items()}
+    return out
