@@ -289,15 +289,14 @@ def _same(op_type: str) -> Callable[[Writer, Node], None]:
 
 
 # Each op is emitted in the form that onnxruntime 1.31 fuses best. Measured on two networks of the
-# MobileNetV3 space (32x32 and 224x224, one thread, interleaved, 10 % quantile): of 148 nodes 117
-# and 116 stay, every activation and residual goes into its Conv, and against this form
-# - h-swish as HardSigmoid and Mul: 1.00 and 1.02 of the time (the runtime fuses it back);
+# MobileNetV3 kind (32x32 and 224x224, one thread, interleaved, 10 % quantile; equal optimised
+# graphs differed by up to 4 %): of 148 nodes 117 and 116 stay, every activation of a Conv and every
+# residual is fused into it. Time against this form:
 # - h-swish as Add, Clip, Mul, Mul: 1.19 and 1.24; h-sigmoid as Add, Clip, Div: 1.14 and 1.06;
-# - ReduceMean for GlobalAveragePool: 1.02 and 1.03 (it leaves the blocked layout);
-# - squeeze-excite's pointwise nodes as Gemm: 1.04 and 1.03;
-# - its gate stretched by Resize so that the Mul stays in the blocked layout: 0.97 and 1.08;
-# - batch fixed at 1: 1.01 and 1.04 (noise: the optimised graphs are the same);
-# - Gelu of opset 20: 1.00.
+# - the gate of squeeze-excite stretched by Resize, for a Mul in the blocked layout: 0.97 and 1.08;
+# - ReduceMean for GlobalAveragePool: 1.02 and 1.03, ten more nodes;
+# - the pointwise nodes of squeeze-excite as Gemm: 1.04 and 1.03, 55 more nodes;
+# - h-swish as HardSigmoid and Mul, a fixed batch, Gelu of opset 20: the same optimised graph.
 EMITTERS: Mapping[str, Callable[[Writer, Node], None]] = {
     "conv": _conv,
     "depthwise": _depthwise,
