@@ -49,7 +49,7 @@ def read(path: Path) -> Contents:
     records: list[Record] = []
     digests = [0]
     n_bytes = 0
-    lines = Path(path).read_bytes().splitlines(keepends=True) if Path(path).exists() else []
+    lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
     for number, line in enumerate(lines, start=1):
         match = _LINE.fullmatch(line)
         if match is None or zlib.crc32(match[2]) != int(match[1], 16):
@@ -76,7 +76,7 @@ class Journal:
     """
 
     def __init__(self, path: Path) -> None:
-        self.path = Path(path)
+        self.path = path
         contents = read(self.path)
         self.records = contents.records
         self._digests = contents.digests
@@ -120,8 +120,10 @@ class Journal:
         self.records.append(json.loads(text))
 
     def close(self) -> None:
-        """Close the file."""
-        os.close(self._descriptor)
+        """Close the file; a second time does nothing."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
 
     def _cut(self) -> None:
         os.ftruncate(self._descriptor, self._n_bytes)

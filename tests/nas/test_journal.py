@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from nas.journal import Journal, read
 from search_spaces.errors import InputError
 
@@ -108,8 +109,9 @@ def test_kill_at_any_moment_loses_no_acknowledged_record(tmp_path):
     path = tmp_path / "j"
     script = textwrap.dedent("""
         import sys
+        from pathlib import Path
         from nas.journal import Journal
-        journal = Journal(sys.argv[1])
+        journal = Journal(Path(sys.argv[1]))
         for number in range(len(journal.records), 10**6):
             journal.append({"number": number, "filler": "x" * (number * 37 % 5000)})
             print(number, flush=True)

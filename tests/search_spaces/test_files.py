@@ -3,6 +3,7 @@ import json
 import os
 
 import pytest
+
 from search_spaces import files
 from search_spaces.errors import InputError
 
@@ -33,7 +34,9 @@ def test_a_full_disk_keeps_the_old_file_and_says_what_is_free(tmp_path, monkeypa
 
     # Delayed allocation reports a full disk at fsync, after every write has succeeded.
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(InputError, match=r"table\.json: no space left: [\d.]+ \w+ free in .*resume"):
+    with pytest.raises(
+        InputError, match=r"table\.json: no space left: [\d.]+ \w+ free in .*resume"
+    ):
         files.write_text(path, "new")
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
