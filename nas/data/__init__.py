@@ -1,0 +1,1 @@
+"""Datasets: one file a format, stratified splits, and augmentation on the device."""

@@ -1,0 +1,97 @@
+"""The `data:` part of an experiment, one small model a loader. Imports nothing heavy."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+FASHION_MNIST_FOLDER = Path("/usr/share/datasets/fashion-mnist")
+
+
+def _expand_user(path: Path) -> Path:
+    try:
+        return path.expanduser()
+    except RuntimeError as error:
+        raise ValueError(f"{path}: there is no such home folder; give the full path") from error
+
+
+UserPath = Annotated[Path, AfterValidator(_expand_user)]
+
+
+class _Model(BaseModel):
+    # Frozen makes a config hashable, so that jit takes `AugmentConfig` as a static argument.
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class AugmentConfig(_Model):
+    """What happens to a training image before the network sees it."""
+
+    crop_padding: int = Field(
+        default=0, ge=0, description="Pixels of zeros around the image before a random crop."
+    )
+    flip: bool = Field(default=False, description="Mirror half of the images left to right.")
+    cutout: int = Field(
+        default=0, ge=0, description="Edge in pixels of a random square that is set to zero."
+    )
+
+
+class _Loader(_Model):
+    validation: float = Field(
+        default=0.1,
+        gt=0,
+        lt=0.9,
+        description="Share of the training images that search and predictors are judged on.",
+    )
+    augment: AugmentConfig = AugmentConfig()
+
+
+class DigitsConfig(_Loader):
+    """1,797 handwritten digits of 8x8 pixels that scikit-learn carries."""
+
+    type: Literal["digits"]
+
+
+class FashionMnistConfig(_Loader):
+    """A folder with the four IDX files of Fashion-MNIST, compressed with gzip or not."""
+
+    type: Literal["fashion_mnist"]
+    path: UserPath = Field(
+        default=FASHION_MNIST_FOLDER,
+        description="Folder; the default is where Debian's dataset-fashion-mnist puts it.",
+    )
+
+
+class Cifar10Config(_Loader):
+    """A folder with Hugging Face style `train.parquet` and `test.parquet`, or shards of them."""
+
+    type: Literal["cifar10"]
+    path: UserPath = Field(description="Folder with train.parquet and test.parquet.")
+
+
+class ImageFolderConfig(_Loader):
+    """PNG or JPEG files in `train/<class>/`, and in `test/<class>/` where there is a test set."""
+
+    type: Literal["image_folder"]
+    path: UserPath = Field(description="Folder with train/<class>/*.png or *.jpg.")
+    size: int | None = Field(
+        default=None,
+        ge=4,
+        le=1024,
+        description="Scale and centre-crop every image to a square of this edge in pixels.",
+    )
+    channels: Literal[1, 3] | None = Field(
+        default=None, description="1 grayscale, 3 RGB; left out: as the first image is."
+    )
+
+
+class NpzConfig(_Loader):
+    """A NumPy archive with x_train and y_train, and x_test and y_test where there is a test set."""
+
+    type: Literal["npz"]
+    path: UserPath = Field(description="The .npz file.")
+
+
+DataConfig = Annotated[
+    DigitsConfig | FashionMnistConfig | Cifar10Config | ImageFolderConfig | NpzConfig,
+    Field(discriminator="type"),
+]

@@ -1,0 +1,124 @@
+"""PNG and JPEG images to one array, on all cores."""
+
+import io
+import os
+import struct
+import zlib
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image, ImageOps
+
+from search_spaces.errors import InputError
+
+_FORMATS = ("PNG", "JPEG")
+_GRAY = frozenset({"1", "L", "LA"})
+T = TypeVar("T")
+
+_CHUNK = 256  # images a task: enough that handing out tasks costs nothing
+# What Pillow raises on damaged bytes depends on where the damage is.
+_CORRUPT = (
+    OSError, SyntaxError, ValueError, TypeError, IndexError, EOFError,
+    struct.error, zlib.error, Image.DecompressionBombError,
+)  # fmt: skip
+
+
+class _RefusedError(Exception):
+    """A whole image that breaks a rule; the message says what, the rule and the fix."""
+
+
+def decode(
+    sources: Sequence[bytes | Path],
+    where: Callable[[int], str],
+    *,
+    channels: int | None = None,
+    size: int | None = None,
+    size_fix: str,
+) -> UInt8[np.ndarray, "n h w c"]:
+    """Decode images in threads (Pillow holds no lock while it decodes).
+
+    Args:
+        sources: files, or their bytes; at least one.
+        where: how an error line names source `i`.
+        channels: 1 grayscale, 3 RGB; None: as the first image is, and a later image in colour is
+            refused where that is grayscale.
+        size: scale each image (antialiased bilinear) to cover a square of this edge in pixels and
+            crop its centre; None: images must have one size.
+        size_fix: the way out when they have not.
+
+    Raises:
+        InputError: the first image that is damaged or breaks a rule.
+    """
+    only_gray = channels is None and _is_gray(sources[0], where(0))
+    mode = "L" if channels == 1 or only_gray else "RGB"
+    pixels = partial(_pixels, mode=mode, size=size, only_gray=only_gray)
+    shape = _explained(pixels, sources[0], where(0)).shape
+    images = np.empty((len(sources), *shape), np.uint8)
+
+    def fill(start: int) -> None:
+        for i in range(start, min(start + _CHUNK, len(sources))):
+            image = _explained(pixels, sources[i], where(i))
+            if image.shape != shape:
+                raise InputError(
+                    f"{where(i)}: {image.shape[1]}x{image.shape[0]} pixels while {where(0)} has "
+                    f"{shape[1]}x{shape[0]}; all images must have one size: {size_fix}"
+                )
+            images[i] = image
+
+    executor = ThreadPoolExecutor(os.cpu_count())
+    try:
+        for _ in executor.map(fill, range(0, len(sources), _CHUNK)):
+            pass
+    finally:
+        executor.shutdown(cancel_futures=True)
+    return images
+
+
+def _pixels(source: bytes | Path, mode: str, size: int | None, only_gray: bool) -> np.ndarray:
+    with _open(source) as image:
+        if image.mode[0] in "IF":
+            raise _RefusedError("has more than 8 bits a channel; convert it to 8 bits")
+        if only_gray and image.mode not in _GRAY:
+            raise _RefusedError(
+                "is in colour while the first image is grayscale; all must be alike: set "
+                "data.channels to 1 or 3 to convert them"
+            )
+        converted = image if image.mode == mode else image.convert(mode)
+        if size is not None:
+            converted = ImageOps.fit(converted, (size, size), Image.Resampling.BILINEAR)
+        pixels = np.asarray(converted)
+    return pixels.reshape(*pixels.shape[:2], -1)
+
+
+def _is_gray(source: bytes | Path, where: str) -> bool:
+    def check(source: bytes | Path) -> bool:
+        with _open(source) as image:
+            return image.mode in _GRAY
+
+    return _explained(check, source, where)
+
+
+def _open(source: bytes | Path) -> Image.Image:
+    return Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=_FORMATS)
+
+
+def _explained(function: Callable[[bytes | Path], T], source: bytes | Path, where: str) -> T:
+    """Call the function; damage becomes the line that the user sees."""
+    try:
+        return function(source)
+    except _RefusedError as error:
+        raise InputError(f"{where}: {error}") from error
+    except PermissionError as error:
+        raise InputError(f"{where}: can't be read: permission denied; check its rights") from error
+    except _CORRUPT as error:
+        # Pillow's message for unknown bytes names a Python object, which helps nobody.
+        reason = "unknown bytes" if isinstance(error, Image.UnidentifiedImageError) else error
+        raise InputError(
+            f"{where}: corrupt image ({reason}); every image must decode as PNG or JPEG: "
+            "replace or delete it"
+        ) from error
