@@ -1,0 +1,28 @@
+import inspect
+import subprocess
+import sys
+
+import pytest
+
+from nas.export import registry
+from search_spaces.errors import InputError
+
+
+@pytest.mark.parametrize("target", registry.names())
+def test_every_format_resolves_to_an_exporter(target):
+    expected = list(inspect.signature(registry.Exporter.__call__).parameters)[1:]
+    assert list(inspect.signature(registry.exporter(target)).parameters) == expected
+
+
+def test_an_unknown_format_gets_a_suggestion_or_the_list():
+    with pytest.raises(InputError, match=r"unknown export format 'onx'; did you mean 'onnx'\?"):
+        registry.exporter("onx")
+    with pytest.raises(InputError, match=r"unknown export format 'pdf'; there are: onnx"):
+        registry.exporter("pdf")
+
+
+def test_the_list_is_there_without_any_runtime():
+    heavy = {"onnx", "onnxruntime", "jax", "pandas", "ray"}
+    code = f"import sys, nas.export.registry; print(*({heavy} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout.strip() == ""
