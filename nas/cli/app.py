@@ -1,0 +1,18 @@
+"""The commands by name. Each is a function in a file of its own, which imports what it runs."""
+
+import typer
+
+from nas.cli.check import check
+from nas.cli.devices import devices
+from nas.cli.doctor import doctor
+from nas.cli.spaces import spaces
+
+app = typer.Typer(
+    help="Hardware-aware neural architecture search: from one YAML file to a verified network.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+for command in (check, spaces, devices, doctor):
+    app.command()(command)

@@ -1,0 +1,236 @@
+"""The experiment file: what can be said in it, and the defaults.
+
+The descriptions here are what an editor shows (`experiment.schema.json`, made from these models).
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import InitErrorDetails, PydanticCustomError
+
+from nas.config.document import Location, did_you_mean
+from nas.data.config import DataConfig
+from nas.objectives import Constraint, Objective
+from search_spaces import registry
+from search_spaces.space import SearchSpace
+
+_STRICT = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+_UNKNOWN_DEVICE = "unknown_device"
+
+
+class SpaceConfig(BaseModel):
+    """Which networks are searched: a space by name and its parameters."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    type: str = Field(description="Name of the space; `nas spaces` lists them with parameters.")
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """All keys but `type`: fields of the space's dataclass."""
+        return dict(self.model_extra or {})
+
+    def create(self) -> SearchSpace:
+        """The space.
+
+        Raises:
+            InputError: an unknown space or parameter, one problem a line as `key: what`.
+        """
+        return registry.create(self.type, **self.parameters)
+
+
+class SupernetConfig(BaseModel):
+    """How the network that contains all others is trained."""
+
+    model_config = _STRICT
+
+    epochs: int = Field(gt=0, description="Passes over the training images.")
+    method: Literal["sandwich"] = Field(
+        default="sandwich",
+        description="Sandwich: largest, smallest and random sub-networks in every step.",
+    )
+    batch: int = Field(default=128, gt=0, description="Images a step.")
+    learning_rate: float = Field(
+        default=2e-3, gt=0, description="Peak of the cosine schedule, reached after the warm-up."
+    )
+    warmup_epochs: float = Field(
+        default=1.0, ge=0, description="Epochs of linear warm-up, at most `epochs`."
+    )
+    weight_decay: float = Field(
+        default=1e-4, ge=0, description="Decay of the weights, not of norms."
+    )
+    label_smoothing: float = Field(
+        default=0.1, ge=0, lt=1, description="Share spread over all classes."
+    )
+    distill: bool = Field(
+        default=True, description="Smaller sub-networks learn from the largest one."
+    )
+    random_subnets: int = Field(default=2, ge=0, description="Random sub-networks a step.")
+    ema: float = Field(
+        default=0.999, ge=0, lt=1, description="Decay of the averaged weights; 0 is off."
+    )
+
+    @model_validator(mode="after")
+    def _warmup_ends(self) -> Self:
+        if self.warmup_epochs > self.epochs:
+            problem = PydanticCustomError(
+                "warmup",
+                "must be at most epochs: the warm-up lasts {warmup}, the training {epochs} epochs",
+                {"warmup": f"{self.warmup_epochs:g}", "epochs": self.epochs},
+            )
+            raise _located([("warmup_epochs",)], [problem])
+        return self
+
+
+class AccuracyPredictorConfig(BaseModel):
+    """What estimates the accuracy of the architectures that are not evaluated."""
+
+    model_config = _STRICT
+
+    type: Literal["mlp_ensemble", "ridge"] = Field(
+        default="mlp_ensemble", description="Kind of model."
+    )
+    samples: int = Field(
+        default=300, ge=10, description="Sub-networks evaluated to fit and test it."
+    )
+    holdout: float = Field(
+        default=0.2, gt=0, lt=1, description="Share of the samples that only the report sees."
+    )
+
+
+class PredictorsConfig(BaseModel):
+    """The predictors of a run."""
+
+    model_config = _STRICT
+
+    accuracy: AccuracyPredictorConfig = AccuracyPredictorConfig()
+
+
+class SearchConfig(BaseModel):
+    """How architectures are proposed."""
+
+    model_config = _STRICT
+
+    type: Literal["nsga2", "random"] = Field(default="nsga2", description="Search algorithm.")
+    population: int = Field(default=96, ge=4, description="Architectures a generation.")
+    evaluations: int = Field(
+        default=5000, ge=4, description="Architectures in all, duplicates not counted."
+    )
+
+    @model_validator(mode="after")
+    def _one_generation_fits(self) -> Self:
+        if self.population > self.evaluations:
+            problem = PydanticCustomError(
+                "population",
+                "must be at most evaluations: {population} are more than {evaluations}",
+                {"population": self.population, "evaluations": self.evaluations},
+            )
+            raise _located([("population",)], [problem])
+        return self
+
+
+class EvaluationConfig(BaseModel):
+    """How a sub-network with inherited weights is evaluated."""
+
+    model_config = _STRICT
+
+    validation_images: int | None = Field(
+        default=None, gt=0, description="Validation images used; all where not given."
+    )
+    calibration_images: int = Field(
+        default=1024,
+        gt=0,
+        description="Training images that set a sub-network's batch-norm statistics.",
+    )
+
+
+class VerifyConfig(BaseModel):
+    """What is measured for real at the end of a run."""
+
+    model_config = _STRICT
+
+    top: int = Field(
+        default=8, gt=0, description="Networks of the front that are measured and tested."
+    )
+
+
+class ExportConfig(BaseModel):
+    """What a run writes of its verified networks."""
+
+    model_config = _STRICT
+
+    to: Literal["onnx"] = Field(default="onnx", description="File format.")
+    top: int = Field(
+        default=1, ge=0, description="Most accurate verified networks that are exported."
+    )
+
+
+class Experiment(BaseModel):
+    """An experiment: a space, data, devices and what is wanted of the networks."""
+
+    model_config = _STRICT
+
+    name: str = Field(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="Names the run's folder."
+    )
+    seed: int = Field(default=0, ge=0, lt=2**32, description="Of everything random in the run.")
+    space: SpaceConfig
+    data: DataConfig
+    supernet: SupernetConfig
+    predictors: PredictorsConfig = PredictorsConfig()
+    devices: tuple[str, ...] = Field(
+        min_length=1, description="What the networks run on; `nas devices` lists them."
+    )
+    objectives: tuple[Objective, ...] = Field(min_length=1, description="What a front is made of.")
+    constraints: tuple[Constraint, ...] = Field(
+        default=(), description="What every result must meet."
+    )
+    search: SearchConfig = SearchConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+    verify: VerifyConfig = VerifyConfig()
+    export: ExportConfig = ExportConfig()
+
+    @model_validator(mode="after")
+    def _keys_agree(self) -> Self:
+        wanted = [
+            ((group, i, "device"), item.device)
+            for group in ("objectives", "constraints")
+            for i, item in enumerate(getattr(self, group))
+        ]
+        problems = device_problems(self.devices, wanted)
+        columns = [objective.column for objective in self.objectives]
+        for i, column in enumerate(columns):
+            if column in columns[:i]:
+                twice = PydanticCustomError("objective_twice", f"{column} is an objective already")
+                problems.append((("objectives", i), twice))
+        if problems:
+            raise _located(*zip(*problems, strict=True))
+        return self
+
+
+def device_problems(
+    devices: Sequence[str], wanted: Iterable[tuple[Location, str | None]]
+) -> list[tuple[Location, PydanticCustomError]]:
+    """What is wrong across the keys: a device given twice, or used without being listed."""
+    problems = [
+        (("devices", i), PydanticCustomError("device_twice", f"{device!r} is listed twice"))
+        for i, device in enumerate(devices)
+        if device in devices[:i]
+    ]
+    for location, device in wanted:
+        if device is not None and device not in devices:
+            hint = did_you_mean(device, devices) or f"; listed: {', '.join(devices)}"
+            message = f"device {device!r} is not in devices{hint}"
+            problems.append((location, PydanticCustomError(_UNKNOWN_DEVICE, message)))
+    return problems
+
+
+def _located(
+    locations: Sequence[Location], problems: Sequence[PydanticCustomError]
+) -> ValidationError:
+    details = [
+        InitErrorDetails(type=problem, loc=location, input=None)
+        for location, problem in zip(locations, problems, strict=True)
+    ]
+    return ValidationError.from_exception_data("experiment", details)
