@@ -1,0 +1,1 @@
+"""Depthwise convolution: `api.depthwise_conv` picks the fastest form that this machine can run."""

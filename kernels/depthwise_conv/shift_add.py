@@ -1,0 +1,89 @@
+"""Depthwise convolution as a sum of shifted, scaled copies: the form that XLA fuses well on a CPU.
+
+XLA:CPU runs grouped convolutions, and above all their gradients, many times slower than this.
+"""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+from jaxtyping import Float, Int
+
+from kernels.depthwise_conv.active import zero_dead
+
+
+def _taps(kernel: int) -> list[tuple[int, int]]:
+    return [(i, j) for i in range(kernel) for j in range(kernel)]
+
+
+def _window(
+    x: Float[Array, "n h w c"], i: int, j: int, out: tuple[int, int], stride: int
+) -> Float[Array, "n oh ow c"]:
+    """Pixels of a padded map that tap `(i, j)` meets."""
+    n, _, _, c = x.shape
+    last = (i + (out[0] - 1) * stride + 1, j + (out[1] - 1) * stride + 1)
+    return lax.slice(x, (0, i, j, 0), (n, *last, c), (1, stride, stride, 1))
+
+
+def _out_size(shape: tuple[int, ...], kernel: int, stride: int, padding: int) -> tuple[int, int]:
+    height, width = ((size + 2 * padding - kernel) // stride + 1 for size in shape[1:3])
+    return height, width
+
+
+def _forward(
+    x: Float[Array, "n h w c"], weight: Float[Array, "k k c"], stride: int, padding: int
+) -> Float[Array, "n oh ow c"]:
+    kernel = weight.shape[0]
+    out = _out_size(x.shape, kernel, stride, padding)
+    padded = jnp.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
+    terms = (
+        _window(padded, i, j, out, stride) * weight[None, None, None, i, j, :]
+        for i, j in _taps(kernel)
+    )
+    return sum(terms, start=jnp.zeros((x.shape[0], *out, x.shape[3]), x.dtype))
+
+
+def depthwise_conv(
+    x: Float[Array, "n h w c"],
+    weight: Float[Array, "k k c"],
+    stride: int,
+    padding: int,
+    active: Int[Array, "2"] | None = None,
+) -> Float[Array, "n oh ow c"]:
+    """The same values as `reference.depthwise_conv`, with a gradient in the same form."""
+    return _shift_add(x, zero_dead(weight, active), stride, padding)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def _shift_add(
+    x: Float[Array, "n h w c"], weight: Float[Array, "k k c"], stride: int, padding: int
+) -> Float[Array, "n oh ow c"]:
+    return _forward(x, weight, stride, padding)
+
+
+def _fwd(
+    x: Float[Array, "n h w c"], weight: Float[Array, "k k c"], stride: int, padding: int
+) -> tuple[Array, tuple[Array, Array]]:
+    return _forward(x, weight, stride, padding), (x, weight)
+
+
+def _bwd(stride: int, padding: int, saved: tuple[Array, Array], g: Array) -> tuple[Array, Array]:
+    x, weight = saved
+    kernel = weight.shape[0]
+    out = (g.shape[1], g.shape[2])
+    low = kernel - 1 - padding
+    edges = tuple(
+        (low, size - (o - 1) * stride - 1 + kernel - 1 - low, stride - 1)
+        for size, o in zip(x.shape[1:3], out, strict=True)
+    )
+    spread = lax.pad(g, jnp.zeros((), g.dtype), ((0, 0, 0), *edges, (0, 0, 0)))
+    dx = _forward(spread, weight[::-1, ::-1], 1, 0)
+    padded = jnp.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
+    dw = jnp.stack(
+        [jnp.sum(_window(padded, i, j, out, stride) * g, (0, 1, 2)) for i, j in _taps(kernel)]
+    )
+    return dx, dw.reshape(weight.shape)
+
+
+_shift_add.defvjp(_fwd, _bwd)
