@@ -4,15 +4,28 @@ import atexit
 import os
 import shutil
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+from beartype import beartype
+from beartype.roar import BeartypeDecorHintException
 from hypothesis import settings
 from jaxtyping import install_import_hook
+
+
+def typecheck(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`beartype`, but for functions with a hint that it can't check: `Self`, some Protocols."""
+    try:
+        return beartype(function)
+    except BeartypeDecorHintException:
+        return function
+
 
 # Before anything of ours is imported, so that every annotated shape is checked in the tests.
 install_import_hook(
     ["kernels", "search_spaces", "hw_profiles", "predictors", "nas", "experiments"],
-    "beartype.beartype",
+    f"{__name__}.typecheck",
 )
 
 _SCRATCH = Path(tempfile.gettempdir()) / f"hwnas-tests-{os.getuid()}"

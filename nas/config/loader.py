@@ -11,7 +11,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedSeq
 
 from hw_profiles.device import load_device
-from nas.config.document import Document, Problem, read
+from nas.config.document import Document, Problem, dotted, read
 from nas.config.problems import explain
 from nas.config.schema import Experiment, SpaceConfig, device_problems
 from search_spaces.errors import InputError
@@ -73,8 +73,8 @@ def _across(document: Document) -> Iterator[Problem]:
     ]
     devices = [item for item in _list(value.get("devices")) if isinstance(item, str)]
     if devices:
-        for location, problem in device_problems(devices, wanted):
-            yield document.problem(location, f"{'.'.join(map(str, location))}: {problem.message()}")
+        for location, message in device_problems(devices, wanted):
+            yield document.problem(location, f"{dotted(location)}: {message}")
 
 
 def _space_problems(document: Document) -> Iterator[Problem]:

@@ -16,7 +16,6 @@ from search_spaces import registry
 from search_spaces.space import SearchSpace
 
 _STRICT = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-_UNKNOWN_DEVICE = "unknown_device"
 
 
 class SpaceConfig(BaseModel):
@@ -74,12 +73,9 @@ class SupernetConfig(BaseModel):
     @model_validator(mode="after")
     def _warmup_ends(self) -> Self:
         if self.warmup_epochs > self.epochs:
-            problem = PydanticCustomError(
-                "warmup",
-                "must be at most epochs: the warm-up lasts {warmup}, the training {epochs} epochs",
-                {"warmup": f"{self.warmup_epochs:g}", "epochs": self.epochs},
-            )
-            raise _located([("warmup_epochs",)], [problem])
+            message = f"must be at most epochs: the warm-up lasts {self.warmup_epochs:g} epochs, "
+            message += f"the training {self.epochs}"
+            raise _located([(("warmup_epochs",), message)])
         return self
 
 
@@ -121,12 +117,9 @@ class SearchConfig(BaseModel):
     @model_validator(mode="after")
     def _one_generation_fits(self) -> Self:
         if self.population > self.evaluations:
-            problem = PydanticCustomError(
-                "population",
-                "must be at most evaluations: {population} are more than {evaluations}",
-                {"population": self.population, "evaluations": self.evaluations},
-            )
-            raise _located([("population",)], [problem])
+            message = f"must be at most evaluations: {self.population} are more than "
+            message += str(self.evaluations)
+            raise _located([(("population",), message)])
         return self
 
 
@@ -200,37 +193,48 @@ class Experiment(BaseModel):
         ]
         problems = device_problems(self.devices, wanted)
         columns = [objective.column for objective in self.objectives]
-        for i, column in enumerate(columns):
-            if column in columns[:i]:
-                twice = PydanticCustomError("objective_twice", f"{column} is an objective already")
-                problems.append((("objectives", i), twice))
+        problems += [
+            (("objectives", i), f"{column} is an objective already")
+            for i, column in enumerate(columns)
+            if column in columns[:i]
+        ]
         if problems:
-            raise _located(*zip(*problems, strict=True))
+            raise _located(problems)
         return self
 
 
 def device_problems(
     devices: Sequence[str], wanted: Iterable[tuple[Location, str | None]]
-) -> list[tuple[Location, PydanticCustomError]]:
-    """What is wrong across the keys: a device given twice, or used without being listed."""
-    problems = [
-        (("devices", i), PydanticCustomError("device_twice", f"{device!r} is listed twice"))
+) -> list[tuple[Location, str]]:
+    """What is wrong across the keys: a device given twice, or used without being listed.
+
+    Args:
+        devices: as listed.
+        wanted: where a device is used, and which.
+
+    Returns:
+        Where and what.
+    """
+    problems: list[tuple[Location, str]] = [
+        (("devices", i), f"{device!r} is listed twice")
         for i, device in enumerate(devices)
         if device in devices[:i]
     ]
     for location, device in wanted:
         if device is not None and device not in devices:
             hint = did_you_mean(device, devices) or f"; listed: {', '.join(devices)}"
-            message = f"device {device!r} is not in devices{hint}"
-            problems.append((location, PydanticCustomError(_UNKNOWN_DEVICE, message)))
+            problems.append((location, f"device {device!r} is not in devices{hint}"))
     return problems
 
 
-def _located(
-    locations: Sequence[Location], problems: Sequence[PydanticCustomError]
-) -> ValidationError:
+def _located(problems: Sequence[tuple[Location, str]]) -> ValidationError:
+    """An error that names the keys at fault, which a ValueError in a validator can't."""
     details = [
-        InitErrorDetails(type=problem, loc=location, input=None)
-        for location, problem in zip(locations, problems, strict=True)
+        InitErrorDetails(
+            type=PydanticCustomError("keys_disagree", "{message}", {"message": message}),
+            loc=location,
+            input=None,
+        )
+        for location, message in problems
     ]
     return ValidationError.from_exception_data("experiment", details)

@@ -1,0 +1,321 @@
+"""Every way in which an experiment file can be wrong, and what the user then reads."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from nas.config import Experiment, load, to_yaml
+from search_spaces.errors import InputError
+
+Problems = Callable[..., list[str]]
+Write = Callable[..., Path]
+
+
+def test_a_good_file_gives_its_values_and_the_defaults(write: Write) -> None:
+    experiment = load(write())
+    assert experiment.name == "demo"
+    assert experiment.supernet.learning_rate == 0.001
+    assert experiment.search.population == 16
+    assert experiment.objectives[0].goal == "max"
+    assert experiment.objectives[1].column == "latency_ms@cpu"
+    assert experiment.seed == 0
+    assert experiment.space.parameters == {"resolution": [24, 28, 32], "classes": 10}
+    assert experiment.space.create().knobs[0].options == (24, 28, 32)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        (
+            "population",
+            "popluation",
+            "demo.yaml:12: search.popluation: unknown key 'popluation'; did you mean 'population'?",
+        ),
+        (
+            "search:\n  population: 16",
+            "verify:\n  zzz: 16",
+            "demo.yaml:12: verify.zzz: unknown key 'zzz'; known keys: top",
+        ),
+        (
+            "epochs: 5",
+            "epochs: 5.5",
+            "demo.yaml:5: supernet.epochs: must be a whole number, got 5.5",
+        ),
+        (
+            "epochs: 5",
+            'epochs: "5"',
+            'demo.yaml:5: supernet.epochs: must be a whole number, got "5"',
+        ),
+        (
+            "epochs: 5",
+            "epochs: true",
+            "demo.yaml:5: supernet.epochs: must be a whole number, got true",
+        ),
+        ("1e-3", "fast", 'demo.yaml:6: supernet.learning_rate: must be a number, got "fast"'),
+        ("1e-3", "0", "demo.yaml:6: supernet.learning_rate: must be greater than 0, got 0"),
+        ("1e-3", ".nan", "demo.yaml:6: supernet.learning_rate: must be a finite number, got NaN"),
+        ("  epochs: 5\n", "", "demo.yaml:4: supernet.epochs: this key is missing"),
+        ("name: demo\n", "", "demo.yaml:1: name: this key is missing"),
+        ("name: demo", "name: 5", "demo.yaml:1: name: must be text, got 5; put it in quotes"),
+        (
+            "name: demo",
+            "name: ../demo",
+            'demo.yaml:1: name: must match ^[A-Za-z0-9][A-Za-z0-9._-]*$, got "../demo"',
+        ),
+        ("[cpu]", "cpu", 'demo.yaml:7: devices: must be a list, got "cpu"'),
+        ("[cpu]", "", "demo.yaml:7: devices: must be a list, got nothing"),
+        ("[cpu]", "[cpu, cpu]", "demo.yaml:7: devices.1: 'cpu' is listed twice"),
+        ("\n  population: 16", "", "demo.yaml:11: search: must be a group of keys, got nothing"),
+        (
+            "population: 16",
+            "type: nsga3",
+            "demo.yaml:12: search.type: must be 'nsga2' or 'random', got \"nsga3\"; "
+            "did you mean 'nsga2'?",
+        ),
+        (
+            "population: 16",
+            "population: 6000",
+            "demo.yaml:12: search.population: must be at most evaluations: 6000 are more than 5000",
+        ),
+        (
+            "epochs: 5",
+            "epochs: 5\n  warmup_epochs: 6",
+            "demo.yaml:6: supernet.warmup_epochs: must be at most epochs: "
+            "the warm-up lasts 6 epochs, the training 5",
+        ),
+        (
+            "epochs: 5",
+            "epochs: 5\n  epochs: 6",
+            "demo.yaml:6: supernet.epochs: key 'epochs' is given twice; first on line 5",
+        ),
+        (
+            "type: cifar10",
+            "type: cifar",
+            "demo.yaml:3: data.type: must be 'digits', 'fashion_mnist', 'cifar10', "
+            "'image_folder', 'npz', got \"cifar\"; did you mean 'cifar10'?",
+        ),
+        ("type: cifar10, ", "", "demo.yaml:3: data.type: this key is missing"),
+        ("path: data/cifar10", "", "demo.yaml:3: data.path: this key is missing"),
+        (
+            "path: data/cifar10",
+            "path: x, augment: {flipp: true}",
+            "demo.yaml:3: data.augment.flipp: unknown key 'flipp'; did you mean 'flip'?",
+        ),
+        (
+            "type: mobilenet_v3",
+            "type: mobilnet",
+            "demo.yaml:2: space.type: unknown space 'mobilnet'; did you mean 'mobilenet_v3'?",
+        ),
+        (
+            "classes: 10",
+            "clases: 10",
+            "demo.yaml:2: space.clases: unknown key 'clases'; did you mean 'classes'?",
+        ),
+        ("type: mobilenet_v3, ", "", "demo.yaml:2: space.type: this key is missing"),
+        (
+            "metric: accuracy",
+            "metric: acuracy",
+            "demo.yaml:9: objectives.0.metric: unknown metric 'acuracy'; did you mean 'accuracy'?",
+        ),
+        (
+            "metric: accuracy",
+            "metric: latency_ms, device: cpu",
+            "demo.yaml:10: objectives.1: latency_ms@cpu is an objective already",
+        ),
+        (
+            "device: cpu",
+            "device: cpuu",
+            "demo.yaml:10: objectives.1.device: device 'cpuu' is not in devices; "
+            "did you mean 'cpu'?",
+        ),
+        (
+            "device: cpu",
+            "device: stm32",
+            "demo.yaml:10: objectives.1.device: device 'stm32' is not in devices; listed: cpu",
+        ),
+        (
+            ", device: cpu",
+            "",
+            "demo.yaml:10: objectives.1: latency_ms needs a device: add `device: cpu` or another",
+        ),
+        (
+            "search:\n",
+            "constraints: [{metric: macs}]\nsearch:\n",
+            "demo.yaml:11: constraints.0: the constraint on macs needs `min` or `max`",
+        ),
+        (
+            "search:\n",
+            "constraints: [{metric: macs, maxx: 5}]\nsearch:\n",
+            "demo.yaml:11: constraints.0.maxx: unknown key 'maxx'; did you mean 'max'?",
+        ),
+    ],
+)
+def test_one_mistake_gives_one_line_at_its_place(
+    problems: Problems, old: str, new: str, expected: str
+) -> None:
+    found = problems(old, new)
+    assert len(found) == 1
+    assert found[0].startswith(expected)
+
+
+@pytest.mark.parametrize(
+    ("new", "expected"),
+    [
+        ("name: !env HOME", "demo.yaml:1: name: tag !env is not supported; write plain values"),
+        ("name: !!int five", "demo.yaml:1: name: "),
+        ("name: &a [*a]", "demo.yaml:1: name.0: contains itself"),
+        ("[1]: 2", "demo.yaml:1: the file: a key must be text"),
+    ],
+)
+def test_yaml_beyond_plain_values_is_refused(problems: Problems, new: str, expected: str) -> None:
+    assert [line for line in problems("name: demo", new) if line.startswith(expected)]
+
+
+def test_an_unknown_device_is_named_with_those_that_exist(problems: Problems) -> None:
+    found = problems("[cpu]", "[cpu, raspberry]")
+    assert len(found) == 1
+    assert found[0].startswith("demo.yaml:7: devices.1: unknown device 'raspberry'; devices: cpu")
+
+
+def test_no_objective(problems: Problems) -> None:
+    found = problems("", "", "objectives=[]")
+    assert found == ["--set objectives=[]: objectives: must have at least 1 entry, got 0"]
+
+
+def test_all_mistakes_are_told_at_once_by_line(problems: Problems) -> None:
+    text = "seed: -1\nsupernett: 3\nverify: {top: 0}\nconstraints: [{metric: macs, device: gpu}]\n"
+    found = problems("", text, "search.evaluations=0", "data.type=mnist")
+    assert [line.split(": ")[:2] for line in found] == [
+        ["demo.yaml:13", "seed"],
+        ["demo.yaml:14", "supernett"],
+        ["demo.yaml:15", "verify.top"],
+        ["demo.yaml:16", "constraints.0.device"],
+        ["demo.yaml:16", "constraints.0"],
+        ["--set search.evaluations=0", "search.evaluations"],
+        ["--set data.type=mnist", "data.type"],
+    ]
+
+
+def test_a_wrong_entry_does_not_make_its_list_too_short(problems: Problems) -> None:
+    found = problems("", "", "objectives=[{metric: acuracy}]")
+    assert len(found) == 1
+    assert "unknown metric" in found[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("name: [1\nseed: 2", "demo.yaml:2: not valid YAML: "),
+        ("name: 1\n\tseed: 2", "demo.yaml:2: not valid YAML: "),
+        ("name: a\x07b", "demo.yaml:1: not valid YAML: "),
+        ("a: 1\n---\nb: 2", "demo.yaml:2: not valid YAML: "),
+        ("- 1\n- 2", "demo.yaml:1: must be a group of keys, got [1, 2]"),
+        ("just text", 'demo.yaml:1: must be a group of keys, got "just text"'),
+        ("", "demo.yaml:1: data: this key is missing"),
+    ],
+)
+def test_not_an_experiment_at_all(write: Write, text: str, expected: str) -> None:
+    with pytest.raises(InputError) as caught:
+        load(write(text))
+    assert caught.value.problems[0].startswith(expected)
+
+
+def test_a_missing_file_names_the_nearest_one(write: Write) -> None:
+    write()
+    with pytest.raises(InputError, match=r"^dmo.yaml: no such file; did you mean 'demo.yaml'\?$"):
+        load(Path("dmo.yaml"))
+    with pytest.raises(InputError, match=r"^no/where.yaml: no such file$"):
+        load(Path("no/where.yaml"))
+
+
+def test_a_file_that_is_no_text_or_can_not_be_read(write: Write) -> None:
+    path = write()
+    path.write_bytes(b"name: \xff")
+    with pytest.raises(InputError, match=r"demo.yaml: byte 6 is not UTF-8 text"):
+        load(path)
+    with pytest.raises(InputError, match=r"can't be read: is a directory"):
+        load(Path())
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ("search.popluation=3", "search.popluation: unknown key 'popluation'; did you mean"),
+        ("search.population=x", 'search.population: must be a whole number, got "x"'),
+        ("search.population", "give it as key=value, e.g. search.population=128"),
+        ("=3", "give it as key=value"),
+        ("search..population=3", "give it as key=value"),
+        ("name.x=3", "name is 'demo', it has no key 'x'"),
+        ("devices.1=cpu", "devices is a list of 1: '1' is no index of it (from 0)"),
+        ("devices.first=cpu", "devices is a list of 1: 'first' is no index of it (from 0)"),
+        ("search.population=[", "not valid YAML: "),
+        ("seed=!x 1", "seed: tag !x is not supported"),
+        ("new.group.key=1", "new: unknown key 'new'; known keys: name, "),
+    ],
+)
+def test_a_wrong_override_is_named_as_typed(
+    problems: Problems, override: str, expected: str
+) -> None:
+    assert [s for s in problems("", "", override) if s.startswith(f"--set {override}: {expected}")]
+
+
+def test_overrides_apply_in_order_and_reach_into_lists(write: Write) -> None:
+    overrides = [
+        "search.population=4",
+        "search.population=8",
+        "objectives.1.metric=energy_mj",
+        "verify.top=3",
+        "supernet={epochs: 9}",
+        "space.resolution=[16]",
+    ]
+    experiment = load(write(), overrides)
+    assert experiment.search.population == 8
+    assert experiment.objectives[1].column == "energy_mj@cpu"
+    assert experiment.verify.top == 3
+    assert (experiment.supernet.epochs, experiment.supernet.learning_rate) == (9, 2e-3)
+    assert experiment.space.parameters["resolution"] == [16]
+
+
+def test_a_file_mended_by_an_override_loads(write: Write) -> None:
+    path = write("name: [bad]\nspace: {type: mobilenet_v3}\ndata: {type: digits}\n")
+    overrides = ["name=ok", "supernet.epochs=1", "devices=[cpu]", "objectives=[{metric: macs}]"]
+    assert load(path, overrides).name == "ok"
+
+
+def test_a_model_made_in_python_is_checked_across_keys_too(write: Write) -> None:
+    values = load(write()).model_dump() | {"devices": ("gpu",)}
+    with pytest.raises(ValueError, match="device 'cpu' is not in devices"):
+        Experiment.model_validate(values)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50)
+@given(
+    name=st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,8}", fullmatch=True),
+    seed=st.integers(0, 2**32 - 1),
+    learning_rate=st.floats(1e-12, 1e3),
+    upper=st.floats(-1e12, 1e12),
+    distill=st.booleans(),
+    images=st.none() | st.integers(1, 10**6),
+    path=st.text(st.characters(codec="utf-8", exclude_categories=["C"]), min_size=1, max_size=12),
+)
+def test_the_resolved_file_loads_to_the_same_experiment(
+    write: Write,
+    name: str,
+    seed: int,
+    learning_rate: float,
+    upper: float,
+    distill: bool,
+    images: int | None,
+    path: str,
+) -> None:
+    values = load(write()).model_dump(mode="json", by_alias=True)
+    values |= {"name": name, "seed": seed}
+    values["supernet"] |= {"learning_rate": learning_rate, "distill": distill}
+    values["constraints"] = [{"metric": "macs", "max": upper}]
+    values["evaluation"]["validation_images"] = images
+    values["data"]["path"] = f"/{path}"
+    experiment = Experiment.model_validate(values)
+    assert load(write(to_yaml(experiment))) == experiment
