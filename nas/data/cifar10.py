@@ -114,11 +114,11 @@ def _split(files: list[Path], classes: tuple[str, ...]) -> Split:
             raise _unreadable(path, error) from error
         for name in (column, "label"):
             if table[name].null_count:
-                raise _empty(path, name, table[name].is_null().to_numpy().argmax())
+                raise _empty(path, name, int(table[name].is_null().to_numpy().argmax()))
         for chunk in table[column].chunks:
             images = chunk.field("bytes")
             if images.null_count:
-                row = len(encoded) - starts[-1] + images.is_null().to_numpy(False).argmax()
+                row = len(encoded) - starts[-1] + int(images.is_null().to_numpy(False).argmax())
                 raise _empty(path, f"{column}.bytes", row)
             encoded.extend(images.to_pylist())
         labels.append(check_labels(table["label"].to_numpy(), len(classes), str(path)))

@@ -18,12 +18,8 @@ def _expand_user(path: Path) -> Path:
 UserPath = Annotated[Path, AfterValidator(_expand_user)]
 
 
-class _Model(BaseModel):
-    # Frozen makes a config hashable, so that jit takes `AugmentConfig` as a static argument.
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class AugmentConfig(_Model):
+# Frozen makes a config hashable, so that jit takes `AugmentConfig` as a static argument.
+class AugmentConfig(BaseModel, extra="forbid", frozen=True):
     """What happens to a training image before the network sees it."""
 
     crop_padding: int = Field(
@@ -35,7 +31,9 @@ class AugmentConfig(_Model):
     )
 
 
-class _Loader(_Model):
+class _Loader(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
     validation: float = Field(
         default=0.1,
         gt=0,

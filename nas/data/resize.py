@@ -17,8 +17,9 @@ def resize_matrix(n_in: int, n_out: int) -> Float32[np.ndarray, "n_out n_in"]:
     `jax.image.resize`'s "linear". Rows sum to 1; equal sizes give the identity.
 
     Example:
-        >>> resize_matrix(4, 2).round(3).tolist()
-        [[0.429, 0.429, 0.143, 0.0], [0.0, 0.143, 0.429, 0.429]]
+        >>> print(resize_matrix(4, 2).round(3))
+        [[0.429 0.429 0.143 0.   ]
+         [0.    0.143 0.429 0.429]]
     """
     step = n_in / n_out
     centre = (np.arange(n_out) + 0.5) * step - 0.5
