@@ -8,16 +8,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from beartype import beartype
+from beartype import BeartypeConf, beartype
 from beartype.roar import BeartypeDecorHintException
 from hypothesis import settings
 from jaxtyping import install_import_hook
+
+# A whole number is good where a float is asked for (PEP 484).
+_beartype = beartype(conf=BeartypeConf(is_pep484_tower=True))
 
 
 def typecheck(function: Callable[..., Any]) -> Callable[..., Any]:
     """`beartype`, but for functions with a hint that it can't check: `Self`, some Protocols."""
     try:
-        return beartype(function)
+        return _beartype(function)
     except BeartypeDecorHintException:
         return function
 

@@ -8,7 +8,7 @@ from nas.cli.output import AsJson, print_json, print_table
 
 Device = Annotated[
     str | None,
-    typer.Argument(metavar="[ID]", help="A device or its folder; all are listed where not given."),
+    typer.Argument(metavar="ID", help="A device or its folder; all are listed where not given."),
 ]
 
 

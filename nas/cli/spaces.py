@@ -6,7 +6,9 @@ import typer
 
 from nas.cli.output import AsJson, print_json, print_table
 
-Name = Annotated[str | None, typer.Argument(help="A space; all are listed where not given.")]
+Name = Annotated[
+    str | None, typer.Argument(metavar="NAME", help="A space; all are listed where not given.")
+]
 
 
 def spaces(name: Name = None, as_json: AsJson = False) -> None:

@@ -291,7 +291,7 @@ def test_a_model_made_in_python_is_checked_across_keys_too(write: Write) -> None
         Experiment.model_validate(values)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25)
 @given(
     name=st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,8}", fullmatch=True),
     seed=st.integers(0, 2**32 - 1),

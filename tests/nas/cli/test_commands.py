@@ -1,0 +1,110 @@
+"""check, spaces and devices: what they print, as text and as JSON."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nas.config import load
+from search_spaces import registry
+
+Nas = Callable[..., Any]
+
+DEMO = """\
+name: demo
+space: {type: mobilenet_v3, resolution: [24, 28, 32], classes: 10}
+data: {type: digits}
+supernet: {epochs: 5}
+devices: [cpu]
+objectives: [{metric: accuracy}, {metric: latency_ms, device: cpu}]
+"""
+
+
+@pytest.fixture
+def demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    path = Path("demo.yaml")
+    path.write_text(DEMO, encoding="utf-8")
+    return path
+
+
+def test_check_prints_the_resolved_experiment(nas: Nas, demo: Path) -> None:
+    result = nas("check", "demo.yaml", "--set", "seed=7", "--set", "search.type=random")
+    assert (result.code, result.err) == (0, "")
+    demo.write_text(result.out, encoding="utf-8")
+    experiment = load(demo)
+    assert (experiment.seed, experiment.search.type) == (7, "random")
+
+
+def test_check_as_json(nas: Nas, demo: Path) -> None:
+    result = nas("check", "demo.yaml", "--json")
+    assert result.code == 0
+    assert json.loads(result.out)["search"]["type"] == "nsga2"
+
+
+def test_check_tells_all_problems_and_prints_nothing_else(nas: Nas, demo: Path) -> None:
+    demo.write_text(DEMO.replace("epochs", "epoch") + "sead: 1\n", encoding="utf-8")
+    result = nas("check", "demo.yaml", "--set", "verify.top=0")
+    assert (result.code, result.out) == (2, "")
+    assert result.err.splitlines() == [
+        "demo.yaml:4: supernet.epoch: unknown key 'epoch'; did you mean 'epochs'?",
+        "demo.yaml:4: supernet.epochs: this key is missing",
+        "demo.yaml:7: sead: unknown key 'sead'; did you mean 'seed'?",
+        "--set verify.top=0: verify.top: must be greater than 0, got 0",
+    ]
+
+
+def test_check_of_a_missing_file(nas: Nas, demo: Path) -> None:
+    result = nas("check", "demmo.yaml")
+    assert result.code == 2
+    assert result.err == "demmo.yaml: no such file; did you mean 'demo.yaml'?\n"
+
+
+def test_spaces_lists_all(nas: Nas) -> None:
+    rows = json.loads(nas("spaces", "--json").out)
+    assert [row["name"] for row in rows] == registry.names()
+    text = nas("spaces").out
+    assert all(name in text for name in registry.names())
+
+
+def test_spaces_shows_the_knobs_and_the_exact_size_of_one(nas: Nas) -> None:
+    space = registry.create("mobilenet_v3")
+    shown = json.loads(nas("spaces", "mobilenet_v3", "--json").out)
+    assert int(shown["size"]) == space.size()
+    assert [(k["name"], tuple(k["options"])) for k in shown["knobs"]] == [
+        (knob.name, knob.options) for knob in space.knobs
+    ]
+    text = nas("spaces", "mobilenet_v3").out
+    assert str(space.size()) in text
+    assert "128, 160, 192, 224" in text
+
+
+def test_spaces_with_a_typo(nas: Nas) -> None:
+    result = nas("spaces", "mobilenetv3")
+    assert (result.code, result.out) == (2, "")
+    assert "did you mean 'mobilenet_v3'?" in result.err
+
+
+def test_devices_lists_all_and_shows_one(nas: Nas) -> None:
+    rows = json.loads(nas("devices", "--json").out)
+    assert "cpu" in [row["id"] for row in rows]
+    assert "this machine's CPU" in nas("devices").out
+    shown = json.loads(nas("devices", "cpu", "--json").out)
+    assert (shown["id"], shown["kind"]) == ("cpu", "cpu")
+    assert Path(shown["folder"], "device.yaml").is_file()
+    assert "onnxruntime" in nas("devices", "cpu").out
+
+
+def test_devices_with_a_typo(nas: Nas) -> None:
+    result = nas("devices", "cpuu")
+    assert (result.code, result.out) == (2, "")
+    assert "unknown device 'cpuu'; did you mean 'cpu'?" in result.err
+
+
+def test_tables_in_a_pipe_are_neither_cut_nor_coloured(nas: Nas) -> None:
+    out = nas("spaces").out
+    assert "\x1b" not in out
+    assert "…" not in out
+    assert all(line == line.rstrip() for line in out.splitlines())
