@@ -50,8 +50,9 @@ docs: $(DEV)
 
 docs-check: $(DEV)
 	$(BIN)/python -m nas.config.json_schema --check
-	$(BIN)/python -m typer nas.cli.app utils docs --name nas --title 'Commands' \
-	  | diff - docs/cli.md || { echo 'docs/cli.md is not current; run: make docs' >&2; exit 1; }
+	mkdir -p build
+	$(BIN)/python -m typer nas.cli.app utils docs --name nas --title 'Commands' --output build/cli.md
+	diff docs/cli.md build/cli.md || { echo 'docs/cli.md is not current; run: make docs' >&2; exit 1; }
 
 notebook: $(DEV)
 	mkdir -p build
