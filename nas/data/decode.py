@@ -18,14 +18,14 @@ from search_spaces.errors import InputError
 
 _FORMATS = ("PNG", "JPEG")
 _GRAY = frozenset({"1", "L", "LA"})
-T = TypeVar("T")
-
 _CHUNK = 256  # images a task: enough that handing out tasks costs nothing
 # What Pillow raises on damaged bytes depends on where the damage is.
 _CORRUPT = (
     OSError, SyntaxError, ValueError, TypeError, IndexError, EOFError,
     struct.error, zlib.error, Image.DecompressionBombError,
 )  # fmt: skip
+
+T = TypeVar("T")
 
 
 class _RefusedError(Exception):
@@ -54,15 +54,15 @@ def decode(
     Raises:
         InputError: the first image that is damaged or breaks a rule.
     """
-    only_gray = channels is None and _is_gray(sources[0], where(0))
+    only_gray = channels is None and _explained(_is_gray, sources[0], partial(where, 0))
     mode = "L" if channels == 1 or only_gray else "RGB"
     pixels = partial(_pixels, mode=mode, size=size, only_gray=only_gray)
-    shape = _explained(pixels, sources[0], where(0)).shape
+    shape = _explained(pixels, sources[0], partial(where, 0)).shape
     images = np.empty((len(sources), *shape), np.uint8)
 
     def fill(start: int) -> None:
         for i in range(start, min(start + _CHUNK, len(sources))):
-            image = _explained(pixels, sources[i], where(i))
+            image = _explained(pixels, sources[i], partial(where, i))
             if image.shape != shape:
                 raise InputError(
                     f"{where(i)}: {image.shape[1]}x{image.shape[0]} pixels while {where(0)} has "
@@ -95,30 +95,31 @@ def _pixels(source: bytes | Path, mode: str, size: int | None, only_gray: bool) 
     return pixels.reshape(*pixels.shape[:2], -1)
 
 
-def _is_gray(source: bytes | Path, where: str) -> bool:
-    def check(source: bytes | Path) -> bool:
-        with _open(source) as image:
-            return image.mode in _GRAY
-
-    return _explained(check, source, where)
+def _is_gray(source: bytes | Path) -> bool:
+    with _open(source) as image:
+        return image.mode in _GRAY
 
 
 def _open(source: bytes | Path) -> Image.Image:
     return Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=_FORMATS)
 
 
-def _explained(function: Callable[[bytes | Path], T], source: bytes | Path, where: str) -> T:
+def _explained(
+    function: Callable[[bytes | Path], T], source: bytes | Path, where: Callable[[], str]
+) -> T:
     """Call the function; damage becomes the line that the user sees."""
     try:
         return function(source)
     except _RefusedError as error:
-        raise InputError(f"{where}: {error}") from error
+        raise InputError(f"{where()}: {error}") from error
     except PermissionError as error:
-        raise InputError(f"{where}: can't be read: permission denied; check its rights") from error
+        raise InputError(
+            f"{where()}: can't be read: permission denied; check its rights"
+        ) from error
     except _CORRUPT as error:
         # Pillow's message for unknown bytes names a Python object, which helps nobody.
         reason = "unknown bytes" if isinstance(error, Image.UnidentifiedImageError) else error
         raise InputError(
-            f"{where}: corrupt image ({reason}); every image must decode as PNG or JPEG: "
+            f"{where()}: corrupt image ({reason}); every image must decode as PNG or JPEG: "
             "replace or delete it"
         ) from error
