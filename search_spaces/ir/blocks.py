@@ -6,7 +6,7 @@ time, and keeps the distinct sub-graphs. So the blocks that a space can emit are
 any cost of `n` architectures is a gather and a sum.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
@@ -131,7 +131,7 @@ class BlockMap:
         """Number of the unit at each position; -1 where the block is absent."""
         out = np.full((len(archs), len(self.slots)), -1, np.int32)
         for column, slot in enumerate(self.slots):
-            place = self._radix(archs, slot.knobs)
+            place = self.radix(archs, slot.knobs)
             present = self.space.holds(archs, slot.conditions)
             out[present, column] = slot.units[place[present]]
         return out
@@ -143,7 +143,8 @@ class BlockMap:
         padded = np.append(per_unit, np.zeros(1, per_unit.dtype))
         return padded[self.index(archs)].sum(1)
 
-    def _radix(self, archs: Archs, knobs: tuple[int, ...]) -> Int[np.ndarray, "n"]:
+    def radix(self, archs: Archs, knobs: tuple[int, ...]) -> Int[np.ndarray, "n"]:
+        """Number of each architecture's combination of some knobs' options, the last knob fastest."""
         place = np.zeros(len(archs), np.int64)
         for knob in knobs:
             place = place * self.space.cardinality[knob] + archs[:, knob]
@@ -225,26 +226,34 @@ class BlockMap:
         tables: dict[str, list[str]],
     ) -> dict[str, tuple[int, ...]]:
         """Add to each block the knobs that change the shapes of what it reads."""
-        shaping = {name: self._shaping(deps[name], tables[name]) for name in deps}
+        shaping = {
+            name: self._varying(deps[name], [self._graphs[key] for key in tables[name]], _out_types)
+            for name in deps
+        }
         return {
             name: tuple(sorted(set(knobs).union(*(shaping[source] for source in feeds[name]))))
             for name, knobs in deps.items()
         }
 
-    def _shaping(self, knobs: tuple[int, ...], keys: list[str]) -> set[int]:
-        """Those of the knobs on which the types of a block's outputs depend."""
-        distinct: dict[tuple[TensorType, ...], int] = {}
-        types = []
-        for key in keys:
-            unit = self._graphs[key]
-            out = tuple(unit.type_of(name) for name in unit.outputs)
-            types.append(distinct.setdefault(out, len(distinct)))
-        cube = np.array(types).reshape([int(self.space.cardinality[k]) for k in knobs])
+    def varying(self, slot: Position, label: Callable[[Graph], Hashable]) -> set[int]:
+        """Knobs on which a property of the block at a position depends."""
+        return self._varying(slot.knobs, [self.units[unit] for unit in slot.units], label)
+
+    def _varying(
+        self, knobs: tuple[int, ...], graphs: list[Graph], label: Callable[[Graph], Hashable]
+    ) -> set[int]:
+        numbers: dict[Hashable, int] = {}
+        found = [numbers.setdefault(label(graph), len(numbers)) for graph in graphs]
+        cube = np.array(found).reshape([int(self.space.cardinality[k]) for k in knobs])
         return {
             knob
             for axis, knob in enumerate(knobs)
             if np.any(cube != np.take(cube, [0], axis=axis))
         }
+
+
+def _out_types(graph: Graph) -> tuple[TensorType, ...]:
+    return tuple(graph.type_of(name) for name in graph.outputs)
 
 
 def _around(scope: str, block: str) -> bool:

@@ -1,0 +1,200 @@
+"""Training the super-network: the sandwich rule with in-place distillation.
+
+Every step trains the largest sub-network on the labels, and the smallest and a few random ones on
+the largest one's predictions (Yu et al., "BigNAS: Scaling Up Neural Architecture Search with Big
+Single-Stage Models", ECCV 2020, §3.2; Cai et al., "Once-for-All", ICLR 2020, §3.3). All sub-networks
+of a step share the static knobs (input resolution), drawn anew for each step.
+"""
+
+import time
+from collections.abc import Callable
+from functools import cache, partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax import Array
+from jaxtyping import Float, Int, Int32, UInt8
+
+from nas.config.schema import Experiment, SupernetConfig
+from nas.data.augment import augment, normalise
+from nas.data.batches import epoch_order
+from nas.data.dataset import Dataset
+from nas.data.resize import resize
+from nas.supernet.checkpoint import Checkpoints
+from nas.supernet.executors import Executors, Logits, Params, input_size
+from search_spaces.ir.builder import Option
+from search_spaces.ir.graph import Graph
+from search_spaces.ir.interpret import init
+
+State = dict[str, Any]
+Progress = Callable[[int, int, str], None]
+_ORDER, _ARCHS = 1, 2
+
+
+class Trainer:
+    """Compiled pieces of a training step, and the loop over them.
+
+    Args:
+        experiment: the run's configuration.
+        data: training images are taken from it, nothing else.
+        executors: of the experiment's space.
+    """
+
+    def __init__(self, experiment: Experiment, data: Dataset, executors: Executors) -> None:
+        self.config: SupernetConfig = experiment.supernet
+        self.seed = experiment.seed
+        self.spec = experiment.data.augment
+        self.data = data
+        self.executors = executors
+        self.space = executors.space
+        batch = min(self.config.batch, len(data.train.labels))
+        self.steps = len(data.train.labels) // batch
+        self.optimiser = _optimiser(self.config, self.steps)
+        self.prepare = jax.jit(self._prepare, static_argnums=2)
+        self.largest = cache(self._largest)
+        self.smallest = cache(self._smallest)
+        self.member = jax.jit(self._member, static_argnums=4)
+        self.update = jax.jit(self._update, donate_argnums=(0, 1))
+
+    def run(self, checkpoints: Checkpoints, progress: Progress) -> Params:
+        """Train to the last epoch, from the newest checkpoint if there is one.
+
+        Every epoch depends on the seed and its number alone, so a resumed run is bit-equal.
+
+        Returns:
+            The averaged weights.
+        """
+        state = checkpoints.restore(self.start())
+        for epoch in range(int(state["epoch"]), self.config.epochs):
+            began = time.monotonic()
+            state, loss = self.epoch(state, epoch)
+            checkpoints.save(epoch + 1, state)
+            took = time.monotonic() - began
+            progress(epoch + 1, self.config.epochs, f"loss {loss:.3f}, {took:.1f} s an epoch")
+        return state["average"]
+
+    def start(self) -> State:
+        """Fresh weights, optimiser state and average."""
+        params = init(self.space.build(None), jax.random.key(self.seed))
+        return {
+            "epoch": 0,
+            "params": params,
+            "optimiser": self.optimiser.init(params),
+            "average": jax.tree.map(jnp.copy, params),
+        }
+
+    def epoch(self, state: State, epoch: int) -> tuple[State, float]:
+        """One pass over the training images, and the largest sub-network's mean loss."""
+        train = self.data.train
+        rng = np.random.default_rng([self.seed, _ARCHS, epoch])
+        order = epoch_order(self.seed, epoch, len(train.labels), self.config.batch)
+        losses = []
+        for step, rows in enumerate(order):
+            static, members = self._draw(rng)
+            key = jax.random.fold_in(jax.random.key(self.seed), epoch * self.steps + step)
+            images = self.prepare(train.images[rows], key, self._input_size(static))
+            labels = jnp.asarray(train.labels[rows])
+            (loss, teacher), grads = self.largest(static)(state["params"], images, labels)
+            targets = jax.nn.softmax(teacher) if self.config.distill else self._targets(labels)
+            more = [self.smallest(static)(state["params"], images, targets)]
+            more += [
+                self.member(state["params"], images, targets, slots, static) for slots in members
+            ]
+            state = self.update(state, [grads, *more])
+            losses.append(loss)
+        return {**state, "epoch": epoch + 1}, float(np.mean(jax.device_get(losses)))
+
+    def _draw(
+        self, rng: np.random.Generator
+    ) -> tuple[tuple[Option, ...], Int32[np.ndarray, "members s"]]:
+        """The step's static options and its random members."""
+        archs = self.space.sample(rng, max(1, self.config.random_subnets))
+        fixed = list(self.executors.static_knobs)
+        archs[:, fixed] = archs[:1, fixed]
+        members = self.executors.slots(archs)[: self.config.random_subnets]
+        return self.executors.static_options(archs[0]), members
+
+    def _prepare(
+        self, images: UInt8[Array, "n h w c"], key: Array, size: tuple[int, int]
+    ) -> Float[Array, "n h2 w2 c"]:
+        mean, std = jnp.asarray(self.data.mean), jnp.asarray(self.data.std)
+        return resize(augment(key, normalise(images, mean, std), self.spec), size)
+
+    def _largest(self, static: tuple[Option, ...]) -> Callable[..., Any]:
+        graph = self._extreme(static, largest=True)
+
+        def loss(params: Params, images: Array, labels: Int[Array, "n"]) -> tuple[Array, Logits]:
+            logits, _ = self.executors.sliced(params, graph, images)
+            return _cross_entropy(logits, self._targets(labels)), logits
+
+        return jax.jit(jax.value_and_grad(loss, has_aux=True))
+
+    def _smallest(self, static: tuple[Option, ...]) -> Callable[..., Any]:
+        graph = self._extreme(static, largest=False)
+
+        def loss(params: Params, images: Array, targets: Logits) -> Array:
+            logits, _ = self.executors.sliced(params, graph, images)
+            return _cross_entropy(logits, targets)
+
+        return jax.jit(jax.grad(loss))
+
+    def _member(
+        self,
+        params: Params,
+        images: Array,
+        targets: Logits,
+        slots: Int[Array, "s"],
+        static: tuple[Option, ...],
+    ) -> Params:
+        def loss(params: Params) -> Array:
+            logits, _ = self.executors.masked(params, slots, images, static)
+            return _cross_entropy(logits, targets)
+
+        return jax.grad(loss)(params)
+
+    def _update(self, state: State, grads: list[Params]) -> State:
+        total = jax.tree.map(lambda *leaves: sum(leaves[1:], start=leaves[0]), *grads)
+        # Optax mixes integer counters with floats, which strict promotion forbids.
+        with jax.numpy_dtype_promotion("standard"):
+            updates, optimiser = self.optimiser.update(total, state["optimiser"], state["params"])
+        params = optax.apply_updates(state["params"], updates)
+        decay = jnp.float32(self.config.ema)
+        average = jax.tree.map(
+            lambda old, new: old * decay + new * (1 - decay), state["average"], params
+        )
+        return {**state, "params": params, "optimiser": optimiser, "average": average}
+
+    def _extreme(self, static: tuple[Option, ...], largest: bool) -> Graph:
+        arch = self.space.largest() if largest else self.space.smallest()
+        for i, option in zip(self.executors.static_knobs, static, strict=True):
+            arch[i] = self.space.knobs[i].options.index(option)
+        return self.space.build(arch)
+
+    def _input_size(self, static: tuple[Option, ...]) -> tuple[int, int]:
+        return input_size(self.executors.super_graph(static))
+
+    def _targets(self, labels: Int[Array, "n"]) -> Logits:
+        classes = len(self.data.classes)
+        return optax.smooth_labels(jax.nn.one_hot(labels, classes), self.config.label_smoothing)
+
+
+def _cross_entropy(logits: Logits, targets: Logits) -> Float[Array, ""]:
+    return jnp.mean(optax.softmax_cross_entropy(logits, targets))
+
+
+def _optimiser(config: SupernetConfig, steps: int) -> optax.GradientTransformation:
+    """AdamW with warm-up and cosine decay; biases and norms are not decayed."""
+    schedule = optax.warmup_cosine_decay_schedule(
+        init_value=0.0,
+        peak_value=config.learning_rate,
+        warmup_steps=round(config.warmup_epochs * steps),
+        decay_steps=config.epochs * steps,
+    )
+    decayed = partial(jax.tree.map, lambda leaf: leaf.ndim > 1)
+    return optax.chain(
+        optax.clip_by_global_norm(5.0),
+        optax.adamw(schedule, weight_decay=config.weight_decay, mask=decayed),
+    )

@@ -1,0 +1,205 @@
+"""Running a graph in JAX: the definition of what every op computes."""
+
+from collections.abc import Callable, Mapping
+
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+from jaxtyping import Float, Int
+
+from kernels.depthwise_conv.api import depthwise_conv
+from search_spaces.ir.elastic import Elastic
+from search_spaces.ir.graph import Graph, Node, ParamSpec
+
+Params = Mapping[str, Mapping[str, Array]]
+Stats = dict[str, dict[str, Array]]
+_IMAGE = ("NHWC", "HWIO", "NHWC")
+
+
+def apply(
+    graph: Graph,
+    params: Params,
+    inputs: Mapping[str, Float[Array, "n ..."]],
+    *,
+    stats: Mapping[str, Mapping[str, Array]] | None = None,
+    switches: Mapping[str, Int[Array, ""]] | None = None,
+    active: Mapping[str, Int[Array, "2"]] | None = None,
+) -> tuple[tuple[Array, ...], Stats]:
+    """Outputs of a graph for a batch.
+
+    Args:
+        graph: a network or a super-graph.
+        params: its parameters, `{node: {name: array}}`.
+        inputs: arrays with the batch in front.
+        stats: mean and variance for each batch norm; None takes those of the batch.
+        switches: for a super-graph, the bit of each gate and the branch number of each select.
+        active: live kernel size and channels of depthwise nodes whose weights are masked.
+
+    Returns:
+        The outputs, and the batch statistics (biased variance) of every batch norm; empty when
+        `stats` was given.
+    """
+    values: dict[str, Array] = dict(inputs)
+    batch_stats: Stats = {}
+    for node in graph.nodes:
+        xs = [values[name] for name in node.inputs]
+        own = params.get(node.name, {})
+        if node.op == "batch_norm":
+            moments = _moments(xs[0]) if stats is None else stats[node.name]
+            if stats is None:
+                batch_stats[node.name] = dict(moments)
+            out = _batch_norm(xs[0], own, moments, float(str(node.attrs["epsilon"])))
+        elif node.op in ("gate", "select"):
+            if switches is None:
+                raise ValueError(f"{node.name}: a super-graph needs the switches of an architecture")
+            number = switches[node.name]
+            out = lax.select_n(number, *(xs[::-1] if node.op == "gate" else xs))
+        elif node.op == "depthwise":
+            live = None if active is None else active.get(node.name)
+            stride, padding = _numbers(node, "stride", "padding")
+            out = _biased(depthwise_conv(xs[0], own["weight"], stride, padding, live), own)
+        else:
+            out = FORWARD[node.op](node, own, xs)
+        values[node.name] = out
+    return tuple(values[name] for name in graph.outputs), batch_stats
+
+
+def mask(elastic: Elastic, params: Params, slots: Int[Array, "s"]) -> dict[str, dict[str, Array]]:
+    """The super-graph's parameters with everything outside an architecture's slice set to zero."""
+    out = {node: dict(own) for node, own in params.items()}
+    for i, size in enumerate(elastic.sizes):
+        value = out[size.node][size.param]
+        start = (size.full - slots[i]) // 2 if size.centred else jnp.zeros((), slots.dtype)
+        place = lax.broadcasted_iota(slots.dtype, value.shape, size.axis)
+        live = (place >= jnp.broadcast_to(start, value.shape)) & (
+            place < jnp.broadcast_to(start + slots[i], value.shape)
+        )
+        out[size.node][size.param] = jnp.where(live, value, jnp.zeros_like(value))
+    return out
+
+
+def switches_of(elastic: Elastic, slots: Int[Array, "s"]) -> dict[str, Int[Array, ""]]:
+    """Bits of the gates and branch numbers of the selects, by node name."""
+    first = len(elastic.sizes)
+    return {switch.node: slots[first + i] for i, switch in enumerate(elastic.switches)}
+
+
+def active_of(elastic: Elastic, graph: Graph, slots: Int[Array, "s"]) -> dict[str, Array]:
+    """Live kernel size and channels of the super-graph's depthwise nodes."""
+    found = {(s.node, s.axis): i for i, s in enumerate(elastic.sizes) if s.param == "weight"}
+    out = {}
+    for node in graph.nodes:
+        if node.op == "depthwise":
+            full = node.params["weight"].shape
+            live = [
+                slots[found[node.name, axis]]
+                if (node.name, axis) in found
+                else jnp.full((), full[axis], slots.dtype)
+                for axis in (0, 2)
+            ]
+            out[node.name] = jnp.stack(live)
+    return out
+
+
+def init(graph: Graph, key: Array) -> dict[str, dict[str, Array]]:
+    """Fresh parameters: He et al. 2015 for convolutions, LeCun for dense layers."""
+    named = [(n.name, name, spec) for n in graph.nodes for name, spec in n.params.items()]
+    keys = jax.random.split(key, len(named))
+    out: dict[str, dict[str, Array]] = {}
+    for (node, name, spec), own_key in zip(named, keys, strict=True):
+        out.setdefault(node, {})[name] = _draw(spec, own_key)
+    return out
+
+
+def _draw(spec: ParamSpec, key: Array) -> Array:
+    if spec.init in ("zeros", "ones"):
+        return jnp.full(spec.shape, float(spec.init == "ones"), jnp.float32)
+    gain = {"he_normal": 2.0, "lecun_normal": 1.0}[spec.init]
+    return jax.random.normal(key, spec.shape) * (gain / spec.fan_in) ** 0.5
+
+
+def _numbers(node: Node, *names: str) -> tuple[int, ...]:
+    return tuple(int(str(node.attrs[name])) for name in names)
+
+
+def _moments(x: Float[Array, "n *d c"]) -> dict[str, Float[Array, "c"]]:
+    axes = tuple(range(x.ndim - 1))
+    mean = jnp.mean(x, axes)
+    return {"mean": mean, "var": jnp.mean(jnp.square(x - _wide(mean, x)), axes)}
+
+
+def _batch_norm(
+    x: Float[Array, "n *d c"], own: Mapping[str, Array], moments: Mapping[str, Array], epsilon: float
+) -> Float[Array, "n *d c"]:
+    factor = own["scale"] * lax.rsqrt(moments["var"] + epsilon)
+    return x * _wide(factor, x) + _wide(own["bias"] - moments["mean"] * factor, x)
+
+
+def _wide(vector: Float[Array, "c"], like: Array) -> Array:
+    return vector.reshape((1,) * (like.ndim - 1) + vector.shape)
+
+
+def _biased(x: Array, own: Mapping[str, Array]) -> Array:
+    return x + _wide(own["bias"], x) if "bias" in own else x
+
+
+def _conv(node: Node, own: Mapping[str, Array], xs: list[Array]) -> Array:
+    stride, padding = _numbers(node, "stride", "padding")
+    edges = ((padding, padding), (padding, padding))
+    out = lax.conv_general_dilated(
+        xs[0], own["weight"], (stride, stride), edges, dimension_numbers=_IMAGE
+    )
+    return _biased(out, own)
+
+
+def _matmul(node: Node, own: Mapping[str, Array], xs: list[Array]) -> Array:
+    return _biased(jnp.dot(xs[0], own["weight"]), own)
+
+
+def _hsigmoid(x: Array) -> Array:
+    return jnp.clip(x + 3.0, 0.0, 6.0) * (1.0 / 6.0)
+
+
+def _pool(x: Array, node: Node, start: float, op: Callable[[Array, Array], Array]) -> Array:
+    kernel, stride, padding = _numbers(node, "kernel", "stride", "padding")
+    edges = ((0, 0), (padding, padding), (padding, padding), (0, 0))
+    window = (1, kernel, kernel, 1)
+    return lax.reduce_window(x, jnp.full((), start, x.dtype), op, window, (1, stride, stride, 1), edges)
+
+
+def _avg_pool(node: Node, own: Mapping[str, Array], xs: list[Array]) -> Array:
+    """Average over the pixels inside the map: padding is not counted."""
+    total = _pool(xs[0], node, 0.0, lax.add)
+    return total / _pool(jnp.ones_like(xs[0]), node, 0.0, lax.add)
+
+
+def _pad(node: Node, own: Mapping[str, Array], xs: list[Array]) -> Array:
+    top, bottom, left, right = _numbers(node, "top", "bottom", "left", "right")
+    return jnp.pad(xs[0], ((0, 0), (top, bottom), (left, right), (0, 0)))
+
+
+def _reshape(node: Node, own: Mapping[str, Array], xs: list[Array]) -> Array:
+    return xs[0].reshape((xs[0].shape[0], *node.out.shape))
+
+
+Forward = Callable[[Node, Mapping[str, Array], list[Array]], Array]
+
+FORWARD: Mapping[str, Forward] = {
+    "conv": _conv,
+    "pointwise": _matmul,
+    "dense": _matmul,
+    "relu": lambda node, own, xs: jnp.maximum(xs[0], 0.0),
+    "relu6": lambda node, own, xs: jnp.clip(xs[0], 0.0, 6.0),
+    "hswish": lambda node, own, xs: xs[0] * _hsigmoid(xs[0]),
+    "hsigmoid": lambda node, own, xs: _hsigmoid(xs[0]),
+    "sigmoid": lambda node, own, xs: jax.nn.sigmoid(xs[0]),
+    "gelu": lambda node, own, xs: jax.nn.gelu(xs[0], approximate=False),
+    "softmax": lambda node, own, xs: jax.nn.softmax(xs[0], axis=-1),
+    "add": lambda node, own, xs: xs[0] + xs[1],
+    "mul": lambda node, own, xs: xs[0] * xs[1],
+    "max_pool": lambda node, own, xs: _pool(xs[0], node, -jnp.inf, lax.max),
+    "avg_pool": _avg_pool,
+    "global_pool": lambda node, own, xs: jnp.mean(xs[0], (1, 2), keepdims=True),
+    "pad": _pad,
+    "reshape": _reshape,
+}

@@ -1,0 +1,93 @@
+"""Every space passes the suite that spaces inherit."""
+
+from dataclasses import dataclass
+
+from nas.testing.space_suite import SpaceSuite
+from search_spaces import registry
+from search_spaces.registry import create
+from search_spaces.space import Knob, SearchSpace
+
+
+class TestMobileNetV3(SpaceSuite):
+    space = create(
+        "mobilenet_v3",
+        resolution=(6, 8),
+        channels=1,
+        classes=10,
+        stem=8,
+        stem_stride=1,
+        widths=(16, 24),
+        strides=(1, 2),
+        hswish=(False, True),
+        squeeze_excite=(False, True),
+        depth=(1, 2),
+        kernel=(3, 5),
+        expand=(2, 3),
+        head=(32, 40),
+    )
+
+
+@dataclass(frozen=True)
+class Everything(SearchSpace):
+    """Uses each op and verb once, with elastic widths that reach later blocks, to test them all."""
+
+    name = "everything"
+    version = 1
+
+    @property
+    def knobs(self):
+        return (
+            Knob("size", (9, 12), static=True),
+            Knob("width", (5, 8)),
+            Knob("op", ("max", "avg", "conv"), ordered=False),
+            Knob("kernel", (1, 3)),
+            Knob("depth", (0, 2)),
+            Knob("hidden", (3, 7)),
+        )
+
+    def define(self, b):
+        size = int(b.pick("size"))
+        x = b.input("image", (size, size, 2))
+        with b.scope("front"):
+            width = int(b.pick("width"))
+            with b.block("stem"):
+                x = b.node("pad", "pad", (x,), top=1, bottom=0, left=2, right=1)
+                x = b.activation("gelu", b.batch_norm("bn", b.conv("conv", x, width, 3, 2)), "gelu")
+            with b.block("choice"):
+                window = {"kernel": 3, "stride": 2, "padding": 1}
+                draw = {
+                    "max": lambda x: b.node("pool", "max_pool", (x,), **window),
+                    "avg": lambda x: b.node("pool", "avg_pool", (x,), **window),
+                    "conv": lambda x: b.depthwise("dw", x, int(b.pick("kernel")), 2),
+                }
+                x = b.branch("op", draw, x)
+                x = b.activation("relu6", x, "relu6")
+        x = b.repeat("depth", x, lambda x, i: self._residual(b, x))
+        with b.block("head"):
+            x = b.squeeze_excite(x, 3)
+            x = b.activation("sigmoid", b.pointwise("mix", x, 6), "sigmoid")
+            x = b.node("pool", "global_pool", (x,))
+            x = b.activation("hswish", b.node("flat", "reshape", (x,), shape=(6,)), "hswish")
+            return b.node("softmax", "softmax", (b.dense("logits", x, 4),))
+
+    @staticmethod
+    def _residual(b, x):
+        y = b.pointwise("reduce", x, 4)
+        return b.add("add", x, b.pointwise("expand", b.activation("relu", y, "relu"), b.channels(x)))
+
+
+class _Hidden(Everything):
+    """Its residual blocks have an elastic inside too."""
+
+    def _residual(self, b, x):  # pyright: ignore[reportIncompatibleMethodOverride]
+        y = b.batch_norm("bn", b.pointwise("reduce", x, int(b.pick("hidden"))))
+        return b.add("add", x, b.pointwise("expand", b.activation("relu", y, "relu"), b.channels(x)))
+
+
+class TestEverything(SpaceSuite):
+    space = _Hidden()
+
+
+def test_every_registered_space_is_tested():
+    tested = {suite.space.name for suite in SpaceSuite.__subclasses__()}
+    assert set(registry.names()) <= tested
