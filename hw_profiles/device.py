@@ -1,0 +1,114 @@
+"""Devices: what is measured, and how. A device is data: a folder with a `device.yaml`.
+
+Looked up in three places, in this order: those that come with hwnas, the user's own in
+`$HWNAS_CACHE/devices/<id>/`, and a folder given by its path.
+"""
+
+import os
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from search_spaces.errors import InputError
+
+_BUILT_IN = Path(__file__).parent / "devices"
+_FILE = "device.yaml"
+
+
+class DeviceSpec(BaseModel):
+    """A device as its `device.yaml` describes it.
+
+    Args:
+        id: its name in configurations, tables and column names (`latency_ms@cpu`).
+        kind: what sort of processor it is.
+        description: one line for `nas devices`.
+        runner: what measures it, a key of `profilers.registry`; None where only a table exists,
+            which is then never extended by measuring.
+        unit: what is measured and summed up: a block is one builder scope, a kernel one fused op.
+        threads: threads that the runtime may use.
+        batch: examples per inference.
+        dtype: element type of weights and activations.
+        folder: where the YAML lies; set by `load_device`.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    id: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
+    kind: Literal["cpu", "gpu", "tpu", "mcu", "npu"]
+    description: str = ""
+    runner: str | None
+    unit: Literal["block", "kernel"] = "block"
+    threads: int = Field(1, ge=1)
+    batch: int = Field(1, ge=1)
+    dtype: Literal["float32"] = "float32"
+    folder: Path = Field(Path(), exclude=True)
+
+
+def cache_folder() -> Path:
+    """Where the user's devices and tables are kept: `$HWNAS_CACHE`, else `~/.cache/hwnas`."""
+    return Path(os.environ.get("HWNAS_CACHE") or "~/.cache/hwnas").expanduser()
+
+
+def list_devices() -> list[DeviceSpec]:
+    """All devices that can be named by id, built-in ones first.
+
+    Raises:
+        InputError: a `device.yaml` of the user's is broken.
+    """
+    found: dict[str, DeviceSpec] = {}
+    for root in (_BUILT_IN, cache_folder() / "devices"):
+        for path in sorted(root.glob(f"*/{_FILE}")):
+            device = _read(path)
+            found.setdefault(device.id, device)
+    return list(found.values())
+
+
+def load_device(id_or_path: str | Path) -> DeviceSpec:
+    """The device of that id, or the one described in that folder.
+
+    Raises:
+        InputError: no such device (with the nearest name and the list), or a broken `device.yaml`.
+    """
+    name = str(id_or_path)
+    for folder in (_BUILT_IN / name, cache_folder() / "devices" / name, Path(name).expanduser()):
+        if (folder / _FILE).is_file():
+            return _read(folder / _FILE)
+    known = [device.id for device in list_devices()]
+    close = get_close_matches(name, known, 1)
+    hint = f"did you mean {close[0]!r}? " if close else ""
+    raise InputError(
+        f"unknown device {name!r}; {hint}devices: {', '.join(known)}; "
+        f"a new one is a folder with a {_FILE}, given by its path or put into "
+        f"{cache_folder() / 'devices'}"
+    )
+
+
+def _read(path: Path) -> DeviceSpec:
+    from ruamel.yaml import YAML, YAMLError
+
+    try:
+        data = YAML(typ="safe", pure=True).load(path.read_text())
+    except (OSError, UnicodeDecodeError, YAMLError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"{path}: can't be read as YAML: {reason}") from None
+    if not isinstance(data, dict):
+        raise InputError(f"{path}: must hold `key: value` lines, at least id, kind and runner")
+    if "folder" in data:
+        raise InputError(f"{path}: folder: unknown key 'folder'")
+    try:
+        return DeviceSpec.model_validate({**data, "folder": path.parent})
+    except ValidationError as error:
+        raise InputError([_line(path, item) for item in error.errors()]) from None
+
+
+def _line(path: Path, item: object) -> str:
+    problem = dict(item)  # pyright: ignore[reportCallIssue, reportArgumentType]
+    key = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] != "extra_forbidden":
+        return f"{path}: {key}: {problem['msg']}"
+    fields = [name for name in DeviceSpec.model_fields if name != "folder"]
+    close = get_close_matches(key, fields, 1)
+    hint = f"did you mean {close[0]!r}?" if close else f"keys: {', '.join(fields)}"
+    return f"{path}: {key}: unknown key {key!r}; {hint}"

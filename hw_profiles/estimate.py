@@ -1,0 +1,154 @@
+"""Latency of whole populations from a table: one gather an architecture's position."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import product
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from hw_profiles.correction import Correction, features, fit
+from hw_profiles.table import LatencyTable
+from hw_profiles.worklist import unit_keys
+from search_spaces.ir.blocks import BlockMap
+from search_spaces.space import Archs, SearchSpace
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Latency of `n` architectures.
+
+    Args:
+        mean_ms: estimate; NaN where a block was never measured: it is not counted as nothing.
+        lower_ms: lower end of the 90 % interval; NaN where no whole network was measured.
+        upper_ms: its upper end.
+        measured: share of the blocks that were measured.
+        missing: keys of blocks that some of the architectures need and the table does not hold.
+    """
+
+    mean_ms: Float[np.ndarray, "n"]
+    lower_ms: Float[np.ndarray, "n"]
+    upper_ms: Float[np.ndarray, "n"]
+    measured: Float[np.ndarray, "n"]
+    missing: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Place:
+    """A position: the knobs that decide on its cost, and the unit for each of their combinations."""
+
+    knobs: tuple[int, ...]
+    units: Int[np.ndarray, "combinations"]
+
+
+@dataclass(frozen=True)
+class BoundTable:
+    """A table and a space.
+
+    Args:
+        space: the space.
+        keys: the table's key of each unit of the space.
+        value_us: measured cost of each unit; NaN where the table has none.
+        added_us: what each unit adds to an estimate, the correction in it.
+        correction: what was fitted on whole networks.
+        places: where the units stand.
+    """
+
+    space: SearchSpace
+    keys: tuple[str, ...]
+    value_us: Float[np.ndarray, "u"]
+    added_us: Float[np.ndarray, "u"]
+    correction: Correction
+    places: tuple[_Place, ...]
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """Keys of all units of the space that the table does not hold."""
+        return tuple(k for k, v in zip(self.keys, self.value_us, strict=True) if np.isnan(v))
+
+    def cost(self, archs: Archs) -> Estimate:
+        """Estimates for a population, canonical or not.
+
+        The sum runs over positions; each is one look-up by the mixed radix of its knobs.
+        """
+        known = ~np.isnan(self.value_us)
+        total_us = self._sum(self.added_us, archs) + self.correction.constant_us
+        mean_ms = total_us / 1e3
+        width = self.correction.interval
+        if known.all():
+            measured, missing = np.ones(len(archs)), ()
+        else:
+            blocks = self._sum(np.ones(len(known)), archs)
+            measured = self._sum(known.astype(float), archs) / blocks
+            used = self._used(archs)
+            missing = tuple(
+                k for k, u, v in zip(self.keys, used, known, strict=True) if u and not v
+            )
+        return Estimate(mean_ms, mean_ms * (1 - width), mean_ms * (1 + width), measured, missing)
+
+    def _sum(self, per_unit: Float[np.ndarray, "u"], archs: Archs) -> Float[np.ndarray, "n"]:
+        padded = np.append(per_unit, 0.0)
+        total = np.zeros(len(archs))
+        for units, place in self._look_ups(archs):
+            total += padded[units][place]
+        return total
+
+    def _used(self, archs: Archs) -> np.ndarray:
+        used = np.zeros(len(self.keys) + 1, bool)
+        for units, place in self._look_ups(archs):
+            used[units[place]] = True
+        return used[:-1]
+
+    def _look_ups(self, archs: Archs) -> list[tuple[np.ndarray, np.ndarray]]:
+        # Columns that lie together in memory make the look-ups several times faster.
+        columns = np.ascontiguousarray(archs.T, np.int32)
+        out = []
+        for place in self.places:
+            radix = np.zeros(len(archs), np.int32)
+            for knob in place.knobs:
+                radix = radix * np.int32(self.space.cardinality[knob]) + columns[knob]
+            out.append((place.units, radix))
+        return out
+
+
+def bind(table: LatencyTable, space: SearchSpace, blocks: BlockMap | None = None) -> BoundTable:
+    """Look every unit of the space up and fit the correction on the space's own networks."""
+    blocks = blocks or BlockMap(space)
+    keys = unit_keys(blocks)
+    value_us = np.array([table.units[k].value_us if k in table.units else np.nan for k in keys])
+    correction = _correct(table, space, blocks, value_us)
+    added_us = correction.per_unit(value_us, blocks.macs)
+    return BoundTable(space, keys, value_us, added_us, correction, _places(blocks))
+
+
+def _correct(
+    table: LatencyTable, space: SearchSpace, blocks: BlockMap, value_us: Float[np.ndarray, "u"]
+) -> Correction:
+    networks = table.networks_of(space)
+    archs = np.array([n.arch for n in networks]).reshape(len(networks), len(space.knobs))
+    archs = archs.astype(int)
+    sum_us = blocks.total(value_us, archs)
+    y_us = np.array([n.measurement.value_us for n in networks])
+    whole = ~np.isnan(sum_us)
+    archs = archs[whole]
+    counts = (blocks.index(archs) >= 0).sum(1)
+    x = features(sum_us[whole], counts, blocks.total(blocks.macs, archs))
+    return fit(x, y_us[whole])
+
+
+def _places(blocks: BlockMap) -> tuple[_Place, ...]:
+    """Positions with absence folded in: the knobs of a position and of its conditions together."""
+    space = blocks.space
+    out = []
+    for column, slot in enumerate(blocks.slots):
+        conditions = {space.knob_index[knob] for knob, _ in slot.conditions}
+        knobs = tuple(sorted(set(slot.knobs) | conditions))
+        settings = _combinations([int(space.cardinality[k]) for k in knobs])
+        archs = np.zeros((len(settings), len(space.knobs)), int)
+        archs[:, knobs] = settings
+        out.append(_Place(knobs, blocks.index(archs)[:, column]))
+    return tuple(out)
+
+
+def _combinations(sizes: Sequence[int]) -> Int[np.ndarray, "m k"]:
+    return np.array(list(product(*map(range, sizes))), int).reshape(-1, len(sizes))

@@ -1,0 +1,1 @@
+"""What measures: one file a runner, named in `registry`."""

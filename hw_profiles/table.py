@@ -1,0 +1,254 @@
+"""A device's table of measurements: one JSON file with its provenance and a checksum."""
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from hw_profiles.device import DeviceSpec, cache_folder
+from hw_profiles.profilers.base import Measured, Measurement, Profiler
+from hw_profiles.provenance import Provenance, cpu_model
+from search_spaces.errors import InputError
+from search_spaces.files import write_json
+from search_spaces.space import Archs, SearchSpace
+
+if TYPE_CHECKING:
+    from hw_profiles.estimate import BoundTable
+    from search_spaces.ir.blocks import BlockMap
+
+VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What all measurements of a table have in common."""
+
+    runner: str | None
+    unit: str
+    threads: int
+    batch: int
+    dtype: str
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """A whole network of a space, measured.
+
+    Args:
+        space: `identity` of the space.
+        arch: the architecture, canonical.
+        measurement: its key is the graph's digest.
+    """
+
+    space: str
+    arch: tuple[int, ...]
+    measurement: Measurement
+
+
+@dataclass(frozen=True)
+class LatencyTable:
+    """Measurements of one device under one setting.
+
+    Args:
+        device: the device's id.
+        settings: threads, batch, element type.
+        sessions: provenance of each session, by the index that measurements carry.
+        units: measured units by key.
+        networks: whole networks, from which the correction of sums is fitted.
+        warnings: what a user should know about this table; not stored.
+    """
+
+    device: str
+    settings: Settings
+    sessions: tuple[Provenance, ...] = ()
+    units: Mapping[str, Measurement] = field(default_factory=dict)
+    networks: tuple[Network, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    def save(self, path: Path) -> None:
+        """Write the file as a whole, atomically.
+
+        Raises:
+            InputError: the disk is full or the place can't be written; the old file stays.
+        """
+        content = self._content()
+        write_json(path, {"version": VERSION, "checksum": _checksum(content), **content})
+
+    def digest(self) -> str:
+        """Hash of the content, for the metadata of what is derived from it."""
+        return _checksum(self._content())
+
+    def bind(self, space: SearchSpace, blocks: "BlockMap | None" = None) -> "BoundTable":
+        """The table made ready for the architectures of a space.
+
+        Args:
+            space: the space.
+            blocks: its block map, if the caller has it already.
+        """
+        from hw_profiles.estimate import bind
+
+        return bind(self, space, blocks)
+
+    def networks_of(self, space: SearchSpace) -> tuple[Network, ...]:
+        """The whole networks that were measured of this space."""
+        name = identity(space)
+        return tuple(network for network in self.networks if network.space == name)
+
+    def unsettled(self) -> set[str]:
+        """Keys of units whose measuring was cut short."""
+        return {key for key, unit in self.units.items() if not unit.settled}
+
+    def extended(
+        self, measured: Measured, provenance: Provenance, space: SearchSpace, archs: Archs
+    ) -> "LatencyTable":
+        """The table with a session's results in it.
+
+        Args:
+            measured: the results; networks in the order of `archs`, or none.
+            provenance: of the session.
+            space: the space of the networks.
+            archs: the networks' architectures.
+        """
+        session = len(self.sessions)
+        units = {key: replace(unit, session=session) for key, unit in measured.units.items()}
+        rows = archs if measured.networks else archs[:0]
+        networks = tuple(
+            Network(identity(space), tuple(map(int, arch)), replace(result, session=session))
+            for arch, result in zip(rows, measured.networks, strict=True)
+        )
+        new = {(network.space, network.arch) for network in networks}
+        kept = tuple(n for n in self.networks if (n.space, n.arch) not in new)
+        return replace(
+            self,
+            sessions=(*self.sessions, provenance),
+            units={**self.units, **units},
+            networks=(*kept, *networks),
+        )
+
+    def _content(self) -> dict[str, Any]:
+        content = asdict(self)
+        del content["warnings"]
+        return json.loads(json.dumps(content))
+
+
+def load(path: Path) -> LatencyTable:
+    """Read a table.
+
+    Raises:
+        InputError: the file is missing, is no table, was changed or cut, or has another version.
+    """
+    try:
+        data = json.loads(Path(path).read_bytes())
+        stored, number = data.pop("checksum"), data.pop("version")
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such latency table") from None
+    except OSError as error:
+        raise InputError(f"{path}: can't be read: {error.strerror}") from None
+    except (ValueError, KeyError, AttributeError, TypeError):
+        raise _corrupt(path, "it is no latency table") from None
+    if number != VERSION:
+        raise _corrupt(path, f"it has version {number!r}, this release reads {VERSION}")
+    if stored != _checksum(data):
+        raise _corrupt(path, "its checksum does not match its content")
+    try:
+        return TypeAdapter(LatencyTable).validate_python(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise _corrupt(path, f"{where}: {first['msg']}") from None
+
+
+def settings_of(device: DeviceSpec) -> Settings:
+    """The settings under which a device is measured."""
+    return Settings(device.runner, device.unit, device.threads, device.batch, device.dtype)
+
+
+def table_path(device: DeviceSpec) -> Path:
+    """Where a device's table is kept: one file for each runtime, processor and setting.
+
+    A device that is never measured has the table that lies beside its `device.yaml`.
+    """
+    if device.runner is None:
+        return device.folder / "table.json"
+    from hw_profiles.profilers import registry
+
+    setting = f"t{device.threads} b{device.batch} {device.dtype}"
+    name = f"table {registry.create(device).runtime} {cpu_model()} {setting}"
+    slug = re.sub(r"[^a-z0-9.]+", "-", name.lower()).strip("-")
+    return cache_folder() / "devices" / device.id / f"{slug}.json"
+
+
+def open_table(
+    device: DeviceSpec, path: Path | None = None, profiler: Profiler | None = None
+) -> LatencyTable:
+    """The table of a device as far as it is valid on this machine; empty where there is none.
+
+    Args:
+        device: the device.
+        path: the file; `table_path(device)` if not given.
+        profiler: what measures here; the device's runner if not given.
+
+    Returns:
+        The table. Measurements of another processor, runtime or number of threads are left out,
+        with a line in `warnings` that names both.
+
+    Raises:
+        InputError: the file is corrupt or of another device, or the device has no runner and no
+            table.
+    """
+    path = path or table_path(device)
+    empty = LatencyTable(device.id, settings_of(device))
+    if not path.exists():
+        if device.runner is None:
+            raise InputError(f"{path}: device {device.id!r} is never measured and has no table")
+        return empty
+    table = load(path)
+    if table.device != device.id:
+        raise InputError(f"{path}: is the table of device {table.device!r}, not of {device.id!r}")
+    if device.runner is None:
+        return table
+    if table.settings != empty.settings:
+        warning = f"{path}: was measured with {table.settings}, the device has {empty.settings}"
+        return replace(empty, warnings=(f"{warning}: its measurements are not used",))
+    from hw_profiles.profilers import registry
+
+    runtime = (profiler or registry.create(device)).runtime
+    return _valid_here(table, device, path, runtime)
+
+
+def identity(space: SearchSpace) -> str:
+    """Name of a space with a digest of all its parameters that show in a network."""
+    knobs = [(knob.name, *map(str, knob.options)) for knob in space.knobs]
+    text = json.dumps([space.version, knobs, space.build(None).digest()])
+    return f"{space.name}:{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+
+
+def _valid_here(table: LatencyTable, device: DeviceSpec, path: Path, runtime: str) -> LatencyTable:
+    here = {"CPU": cpu_model(), "runtime": runtime, "threads": device.threads}
+    valid = {i for i, session in enumerate(table.sessions) if session.identity() == here}
+    if len(valid) == len(table.sessions):
+        return table
+    foreign = next(s.identity() for i, s in enumerate(table.sessions) if i not in valid)
+    parts = [f"{k} {v!r} there, {here[k]!r} here" for k, v in foreign.items() if v != here[k]]
+    units = {key: unit for key, unit in table.units.items() if unit.session in valid}
+    networks = tuple(n for n in table.networks if n.measurement.session in valid)
+    left_out = len(table.units) - len(units)
+    warning = f"{path}: {left_out} units are not used, they come from: {'; '.join(parts)}"
+    return replace(table, units=units, networks=networks, warnings=(warning,))
+
+
+def _checksum(content: Mapping[str, Any]) -> str:
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _corrupt(path: Path, reason: str) -> InputError:
+    return InputError(
+        f"{path}: corrupt latency table: {reason}; it was left as it is: move it away, then "
+        "`nas profile SPACE --device ID` measures again"
+    )

@@ -1,0 +1,126 @@
+"""How good a table's estimates are: against networks that had no part in them."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+
+from hw_profiles.device import DeviceSpec
+from hw_profiles.profilers import registry
+from hw_profiles.profilers.base import Profiler, Progress
+from hw_profiles.table import LatencyTable
+from search_spaces.errors import InputError
+from search_spaces.space import Archs, SearchSpace
+
+
+@dataclass(frozen=True)
+class ValidationReport:
+    """Estimates beside measurements of networks that were not used in the fit.
+
+    Args:
+        archs: the architectures.
+        estimated_ms: the table's estimates.
+        measured_ms: what was measured.
+        mape: mean absolute error relative to what was measured.
+        worst: the largest of these errors.
+        spearman: rank correlation.
+        coverage: share of the measurements inside the estimate's 90 % interval.
+        noise_floor: mean relative difference when the same networks are measured twice.
+        noisy: whether other work disturbed the measuring.
+    """
+
+    archs: Archs
+    estimated_ms: Float[np.ndarray, "n"]
+    measured_ms: Float[np.ndarray, "n"]
+    mape: float
+    worst: float
+    spearman: float
+    coverage: float
+    noise_floor: float
+    noisy: bool
+
+    def __str__(self) -> str:
+        """One line for a terminal."""
+        return (
+            f"{len(self.archs)} networks not used in the fit: MAPE {self.mape:.2%}, worst "
+            f"{self.worst:.2%}, Spearman {self.spearman:.4f}, {self.coverage:.0%} inside the 90 % "
+            f"interval; measured twice they differ by {self.noise_floor:.2%}"
+            + ("; other work disturbed the measuring" if self.noisy else "")
+        )
+
+
+def validate(
+    space: SearchSpace,
+    device: DeviceSpec,
+    table: LatencyTable,
+    n: int = 40,
+    *,
+    seed: int = 1,
+    progress: Callable[[int, int, float, str], None] | None = None,
+    profiler: Profiler | None = None,
+) -> ValidationReport:
+    """Measure random networks, each loaded twice, and compare.
+
+    Args:
+        space: the space.
+        device: the device.
+        table: its table.
+        n: how many networks; fewer where the space has no more.
+        seed: of their choice, and of orders and weights.
+        progress: told `(done, total, eta_s, label)`.
+        profiler: measures; the device's runner if not given.
+
+    Raises:
+        InputError: the table lacks units of the space, or no network is left to compare with.
+    """
+    profiler = profiler or registry.create(device)
+    archs = _unused(space, table, n, seed)
+    bound = table.bind(space)
+    if bound.missing:
+        raise InputError(
+            f"device {device.id!r}: {len(bound.missing)} of {len(bound.keys)} blocks of "
+            f"{space.name} are not measured; run: nas profile {space.name} --device {device.id}"
+        )
+    if len(archs) < 3:
+        raise InputError(f"space {space.name}: fewer than 3 networks are left to validate with")
+    graphs = [space.build(arch) for arch in archs]
+
+    def watch(now: Progress) -> None:
+        if progress is not None:
+            progress(now.done, now.total, now.eta_s, now.label)
+
+    measured = profiler.measure((), [*graphs, *graphs], seed=seed, watch=watch)
+    values = np.array([m.value_us for m in measured.networks]) / 1e3
+    first, second = values[: len(archs)], values[len(archs) :]
+    estimate = bound.cost(archs)
+    error = np.abs(estimate.mean_ms / first - 1)
+    inside = (estimate.lower_ms <= first) & (first <= estimate.upper_ms)
+    return ValidationReport(
+        archs,
+        estimate.mean_ms,
+        first,
+        float(error.mean()),
+        float(error.max()),
+        _spearman(estimate.mean_ms, first),
+        float(inside.mean()),
+        float(np.abs(second / first - 1).mean()),
+        measured.noisy,
+    )
+
+
+def _unused(space: SearchSpace, table: LatencyTable, n: int, seed: int) -> Archs:
+    used = {network.arch for network in table.networks_of(space)}
+    drawn = np.unique(space.sample(np.random.default_rng(seed), 4 * n + len(used)), axis=0)
+    fresh = np.array([arch for arch in drawn if tuple(map(int, arch)) not in used], int)
+    fresh = fresh.reshape(-1, len(space.knobs))
+    return np.random.default_rng(seed).permutation(fresh)[:n]
+
+
+def _spearman(x: Float[np.ndarray, "n"], y: Float[np.ndarray, "n"]) -> float:
+    def ranks(values: Float[np.ndarray, "n"]) -> Float[np.ndarray, "n"]:
+        order = np.unique(values, return_inverse=True, return_counts=True)
+        ends = np.cumsum(order[2])
+        return (ends - (order[2] - 1) / 2)[order[1]]
+
+    return float(np.corrcoef(ranks(x), ranks(y))[0, 1])
