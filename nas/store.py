@@ -27,9 +27,9 @@ from search_spaces.files import disk_error, no_space, write_json, write_text
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-_CONFIG = "config.yaml"
-_RESOLVED = "config.resolved.yaml"
-_ENVIRONMENT = "environment.json"
+CONFIG = "config.yaml"
+RESOLVED = "config.resolved.yaml"
+ENVIRONMENT = "environment.json"
 _JOURNAL = Path("search", "journal.jsonl")
 _DATABASE = "run.db"
 _LOCK = "run.lock"
@@ -38,7 +38,7 @@ _LOG = "log.txt"
 
 def is_run(folder: Path) -> bool:
     """Whether the folder holds a run; one whose making was cut short does not count."""
-    return (folder / _RESOLVED).is_file()
+    return (folder / RESOLVED).is_file()
 
 
 class RunStore:
@@ -73,7 +73,7 @@ class RunStore:
         except OSError as error:
             raise disk_error(error, folder) from error
         names = {path.name for path in folder.iterdir() if path.suffix != ".tmp"}
-        if not is_run(folder) and names - {_CONFIG, _ENVIRONMENT, _LOCK, _LOG}:
+        if not is_run(folder) and names - {CONFIG, ENVIRONMENT, _LOCK, _LOG}:
             raise InputError(f"{folder}: exists and is not a run; choose another name")
         lock = _lock(folder)
         try:
@@ -81,9 +81,9 @@ class RunStore:
                 raise InputError(
                     f"{folder}: this run exists; continue it with --resume, or choose another name"
                 )
-            write_text(folder / _CONFIG, config)
-            write_json(folder / _ENVIRONMENT, environment)
-            write_text(folder / _RESOLVED, resolved)
+            write_text(folder / CONFIG, config)
+            write_json(folder / ENVIRONMENT, environment)
+            write_text(folder / RESOLVED, resolved)
             return cls(folder, lock)
         except BaseException:
             lock.close()

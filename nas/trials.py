@@ -1,6 +1,6 @@
 """The table of trials: a SQLite file that anyone can query while the run goes on.
 
-It is a view of the journal for reading: `trials(id, arch, choices)` has one row a network, and
+It is a view of the journal for reading: `trials(id, arch)` has one row a network, and
 `metrics(trial, stage, column, value, source, lower, upper)` one row a number. The same network
 keeps its id over all stages, so `RUN/42` names one network.
 """
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS trials(
-    id INTEGER PRIMARY KEY, arch TEXT NOT NULL UNIQUE, choices TEXT);
+    id INTEGER PRIMARY KEY, arch TEXT NOT NULL UNIQUE);
 CREATE TABLE IF NOT EXISTS metrics(
     trial INTEGER NOT NULL REFERENCES trials(id), stage TEXT NOT NULL, column TEXT NOT NULL,
     value REAL, source TEXT NOT NULL, lower REAL, upper REAL,
@@ -39,8 +39,6 @@ class Batch:
         columns: a number a network by column name, such as `latency_ms@cpu`; NaN where unknown.
         sources: where a column's numbers come from: `measured`, `interpolated`, `predicted` …
         intervals: lower and upper bound of a column's numbers.
-        choices: the networks' choices in words, or none; worth their space for the networks that
-            a person will look at.
     """
 
     stage: str
@@ -50,7 +48,6 @@ class Batch:
     intervals: Mapping[str, tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"]]] = field(
         default_factory=dict
     )
-    choices: Sequence[Mapping[str, Any]] = ()
 
     def __post_init__(self) -> None:
         unsourced = sorted(set(self.columns) - set(self.sources))
@@ -73,7 +70,6 @@ class Batch:
                 name: (np.array(lower, float), np.array(upper, float))
                 for name, (lower, upper) in record["intervals"].items()
             },
-            record["choices"],
         )
 
 
@@ -112,18 +108,13 @@ def apply(
 
 def _insert(connection: sqlite3.Connection, batch: Batch) -> None:
     archs = arch_texts(batch.archs)
-    choices = [json.dumps(choice) for choice in batch.choices] or [None] * len(archs)
     # Ids are given here, not by SQLite, so that they count up without gaps in order of appearance.
     known = ids(connection, archs)
     following = connection.execute("SELECT coalesce(max(id), 0) + 1 FROM trials").fetchone()[0]
-    for arch in archs:
-        if arch not in known:
-            known[arch] = following
-            following += 1
+    new = [arch for arch in dict.fromkeys(archs) if arch not in known]
+    known |= {arch: following + number for number, arch in enumerate(new)}
     connection.executemany(
-        "INSERT INTO trials VALUES (?, ?, ?) "
-        "ON CONFLICT (id) DO UPDATE SET choices = coalesce(choices, excluded.choices)",
-        ((known[arch], arch, choice) for arch, choice in zip(archs, choices, strict=True)),
+        "INSERT INTO trials VALUES (?, ?)", ((known[arch], arch) for arch in new)
     )
     trials = [known[arch] for arch in archs]
     nothing = [None] * len(archs)
@@ -160,7 +151,7 @@ def frame(connection: sqlite3.Connection, stage: str | None) -> "DataFrame":
     """The trials of a stage (of all by default) as a table, by id.
 
     Returns:
-        indexed by `id`: `stage`, `arch` (tuple), `choices` (dict), and for every metric its number,
+        indexed by `id`: `stage`, `arch` (tuple), and for every metric its number,
         `<metric>.source`, and `<metric>.lower`, `<metric>.upper` where it has an interval.
     """
     import pandas as pd
@@ -186,13 +177,12 @@ def _stage_frame(connection: sqlite3.Connection, stage: str) -> "DataFrame":
     }
     trials = sorted(set[int]().union(*(part.index for part in columns.values())))
     networks = {
-        trial: (tuple(json.loads(arch)), json.loads(choices) if choices else {})
-        for trial, arch, choices in connection.execute("SELECT id, arch, choices FROM trials")
+        trial: tuple(json.loads(arch))
+        for trial, arch in connection.execute("SELECT id, arch FROM trials")
     }
     table: dict[str, Any] = {
         "stage": stage,
-        "arch": [networks[trial][0] for trial in trials],
-        "choices": [networks[trial][1] for trial in trials],
+        "arch": [networks[trial] for trial in trials],
     }
     for column, part in columns.items():
         part = part.reindex(trials)

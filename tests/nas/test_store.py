@@ -31,7 +31,6 @@ def _batch(start: int, n: int, stage: str = "search") -> Batch:
         {"accuracy": 1 / (1 + numbers), "latency_ms@cpu": latency_ms},
         {"accuracy": "predicted", "latency_ms@cpu": "interpolated"},
         {"latency_ms@cpu": (latency_ms * 0.9, latency_ms * 1.1)},
-        [{"width": int(number)} for number in numbers],
     )
 
 
@@ -77,13 +76,12 @@ def test_appending_is_idempotent_and_one_network_keeps_its_id_over_stages(run):
     assert len(run.trials()) == 6
 
 
-def test_the_table_says_numbers_sources_intervals_and_choices(run):
+def test_the_table_says_numbers_sources_and_intervals(run):
     run.append(_batch(1, 2))
     expected = pd.DataFrame(
         {
             "stage": ["search", "search"],
             "arch": [(1, 1), (2, 2)],
-            "choices": [{"width": 1}, {"width": 2}],
             "accuracy": [1 / 2, 1 / 3],
             "accuracy.source": "predicted",
             "latency_ms@cpu": [1 / 7, 2 / 7],
@@ -99,7 +97,7 @@ def test_the_table_says_numbers_sources_intervals_and_choices(run):
 def test_a_run_without_trials_has_an_empty_table(run):
     for table in (run.trials(), run.trials("search")):
         assert len(table) == 0
-        assert list(table.columns) == ["stage", "arch", "choices"]
+        assert list(table.columns) == ["stage", "arch"]
 
 
 def test_later_numbers_of_a_network_join_the_earlier_ones(run):
@@ -275,8 +273,8 @@ def test_the_same_front_gives_the_same_bytes_in_any_order(run):
     run.write_pareto(table.iloc[::-1], by="latency_ms@cpu")
     assert path.read_bytes() == first
     lines = first.decode().split("\n")
-    assert lines[0].startswith("id,stage,arch,choices,accuracy,accuracy.source,")
-    assert lines[2].startswith('2,search,"[1,1]","{""width"":1}",0.5,predicted,')
+    assert lines[0].startswith("id,stage,arch,accuracy,accuracy.source,")
+    assert lines[2].startswith('2,search,"[1,1]",0.5,predicted,')
     back = pd.read_csv(path, index_col="id")
     np.testing.assert_array_equal(back["latency_ms@cpu"], table["latency_ms@cpu"])
     assert json.loads(back["arch"].iloc[0]) == [0, 0]

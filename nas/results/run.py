@@ -1,0 +1,189 @@
+"""A run, opened for reading: its trials, fronts and reports as tables."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from nas.config.schema import Experiment
+from nas.objectives import METRICS, to_G
+from nas.pareto import nondominated
+from nas.results.where import mask, number_column
+from nas.store import ENVIRONMENT, RESOLVED, is_run, read_trials, stage_facts
+from search_spaces.errors import InputError
+from search_spaces.space import SearchSpace
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+_BOUNDS = (".source", ".lower", ".upper")
+
+
+def open_run(run: str | Path) -> "Results":
+    """Open a run for reading, also while it goes on.
+
+    Args:
+        run: its folder, or the name of one under `runs/`.
+
+    Raises:
+        InputError: there is no such run.
+    """
+    folder = Path(run)
+    if not is_run(folder) and is_run("runs" / folder):
+        folder = "runs" / folder
+    if not is_run(folder):
+        there = ", ".join(sorted(path.name for path in Path("runs").glob("*") if is_run(path)))
+        raise InputError(f"{run}: there is no run here; runs: {there or 'none yet'}")
+    return Results(folder)
+
+
+@dataclass(frozen=True)
+class Results:
+    """What a run found. Every table is read anew, so a run can be watched.
+
+    Args:
+        folder: the run's folder.
+    """
+
+    folder: Path
+
+    @cached_property
+    def config(self) -> Experiment:
+        """The experiment with all defaults filled in."""
+        from ruamel.yaml import YAML
+
+        value = YAML(typ="safe").load(self.folder / RESOLVED)
+        return Experiment.model_validate_json(json.dumps(value))
+
+    @cached_property
+    def space(self) -> SearchSpace:
+        """The space that was searched."""
+        return self.config.space.create()
+
+    @property
+    def environment(self) -> dict[str, Any]:
+        """Where the run was made: machine, versions, commit."""
+        return json.loads((self.folder / ENVIRONMENT).read_text())
+
+    @property
+    def stages(self) -> dict[str, dict[str, Any]]:
+        """Facts of every finished stage, such as `seconds`."""
+        return stage_facts(self.folder)
+
+    def trials(self, stage: str | None = None) -> "DataFrame":
+        """All networks of a stage (`label`, `search` or `front`), or of all.
+
+        Returns:
+            by trial id: `stage`, `arch`, and of every metric its number, `.source`, and `.lower`
+            and `.upper` where it is known within bounds. `space.decode` puts an `arch` into words.
+        """
+        return read_trials(self.folder, stage)
+
+    def pareto(
+        self,
+        *columns: str,
+        where: str | None = None,
+        stage: str = "search",
+        feasible: bool = True,
+    ) -> "DataFrame":
+        """The networks that no other one beats.
+
+        Args:
+            columns: what they compete in; the run's objectives by default. Accuracy counts upwards,
+                all else downwards, unless the run's objectives say otherwise.
+            where: only networks that meet it: `latency_ms@cpu < 20 and macs < 1e6`.
+            stage: `search` has estimates of all networks, `front` measurements of a few.
+            feasible: only networks that meet the run's constraints.
+
+        Returns:
+            `trials(stage)` of these networks with their `choices`, best in the first column first.
+
+        Raises:
+            InputError: a column that there isn't, or a condition that can't be read.
+        """
+        table = self._trials(stage)
+        numbers = numeric(table)
+        columns = columns or tuple(objective.column for objective in self.config.objectives)
+        F = np.stack(
+            [number_column(name, numbers, "pareto") * -self._sign(name) for name in columns], axis=1
+        )
+        rows = np.isfinite(F).all(axis=1)
+        if where is not None:
+            rows &= mask(where, numbers)
+        if feasible:
+            G = to_G(numbers, [c for c in self.config.constraints if c.column in numbers])
+            rows &= (G <= 0).all(axis=1) if G.shape[1] else True
+        best = np.flatnonzero(rows)[nondominated(F[rows])]
+        best = best[np.argsort(F[best, 0], kind="stable")]
+        front = table.iloc[best].copy()
+        front.insert(2, "choices", self._choices(front))
+        return front
+
+    def front(self) -> "DataFrame":
+        """The verified networks, each number as it was predicted and as it was measured.
+
+        Returns:
+            by trial id: `arch`, `choices`, and for every metric `.measured`, and where the search
+            had estimated it `.predicted`, `.source` (of the estimate), `.lower` and `.upper`.
+        """
+        import pandas as pd
+
+        measured = self._trials("front")
+        predicted = self.trials("search").reindex(measured.index)
+        out: dict[str, Any] = {"arch": measured["arch"], "choices": self._choices(measured)}
+        for name in numeric(measured):
+            out[f"{name}.measured"] = measured[name]
+            if name in predicted:
+                out[f"{name}.predicted"] = predicted[name]
+            for suffix in _BOUNDS:
+                if name + suffix in predicted:
+                    out[name + suffix] = predicted[name + suffix]
+        return pd.DataFrame(out, index=measured.index)
+
+    def predictor_report(self, metric: str = "accuracy") -> "DataFrame":
+        """How good the predictor is on held-out networks, beside its baselines.
+
+        Returns:
+            a row each for the model, ridge and MACs; a column a figure.
+
+        Raises:
+            InputError: the run has no such predictor (yet).
+        """
+        import pandas as pd
+
+        path = self.folder / "predictors" / metric / "report.json"
+        if not path.is_file():
+            raise InputError(f"{path}: the run has no report of a predictor of {metric} (yet)")
+        report: Mapping[str, Any] = json.loads(path.read_text())
+        rows = {name: report[name] for name in ("model", "ridge", "macs") if report[name]}
+        return pd.DataFrame.from_dict(rows, orient="index")
+
+    def _trials(self, stage: str) -> "DataFrame":
+        table = self.trials(stage)
+        if table.empty:
+            raise InputError(f"{self.folder}: the run has no trials of its {stage} stage (yet)")
+        return table
+
+    def _choices(self, table: "DataFrame") -> list[dict[str, Any]]:
+        return [self.space.decode(np.array(arch)) for arch in table["arch"]]
+
+    def _sign(self, column: str) -> float:
+        """1 for what is to be large, -1 for what is to be small."""
+        for objective in self.config.objectives:
+            if objective.column == column:
+                return 1.0 if objective.goal == "max" else -1.0
+        metric = METRICS.get(column.partition("@")[0])
+        return 1.0 if metric is not None and metric.goal == "max" else -1.0
+
+
+def numeric(table: "DataFrame") -> dict[str, Any]:
+    """The metrics of a table of trials, without their sources and bounds."""
+    return {
+        name: table[name].to_numpy(np.float64)
+        for name in table.columns
+        if name not in ("stage", "arch") and not name.endswith(_BOUNDS)
+    }
