@@ -1,0 +1,80 @@
+"""What a predictor is, and what it needs of a space."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from jaxtyping import Float, Int, Num
+
+from predictors.report import FitReport
+from search_spaces.space import Archs
+
+MacsOf = Callable[[Archs], Num[np.ndarray, "n"]]
+
+
+@runtime_checkable
+class FeatureSpace(Protocol):
+    """The part of a search space that a predictor reads; every `SearchSpace` has it."""
+
+    @property
+    def name(self) -> str:
+        """Name of the space."""
+        ...
+
+    @property
+    def version(self) -> int:
+        """Version of the space."""
+        ...
+
+    @property
+    def cardinality(self) -> Int[np.ndarray, "k"]:
+        """Number of options of each knob."""
+        ...
+
+    def onehot(self, archs: Archs) -> Float[np.ndarray, "n f"]:
+        """One column per option of each knob, all zero where the knob is not read."""
+        ...
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Estimates of a metric, in the units of the labels.
+
+    Args:
+        mean: the estimates.
+        std: their calibrated spread, positive: `mean +- 1.645 std` holds about 90 % of the labels.
+    """
+
+    mean: Float[np.ndarray, "n"]
+    std: Float[np.ndarray, "n"]
+
+
+@runtime_checkable
+class Predictor(Protocol):
+    """Learns a metric of architectures from a few hundred labelled ones."""
+
+    def fit(self, archs: Archs, y: Float[np.ndarray, "n"]) -> FitReport:
+        """Test on a held-out share, then learn from all labels.
+
+        Raises:
+            InputError: too few distinct architectures, or labels that are not finite.
+        """
+        ...
+
+    def predict(self, archs: Archs) -> Prediction:
+        """Estimates for any number of architectures."""
+        ...
+
+    def save(self, folder: Path) -> None:
+        """Write the fitted predictor as JSON and npz."""
+        ...
+
+    def load(self, folder: Path) -> None:
+        """Read what `save` wrote; predictions are equal bit for bit.
+
+        Raises:
+            InputError: files are missing, corrupt, or belong to another space or predictor.
+        """
+        ...

@@ -1,0 +1,17 @@
+from nas.testing.predictor_suite import SPACE, PredictorSuite
+
+
+class TestRidge(PredictorSuite):
+    type = "ridge"
+    least_tau = 0.75
+
+
+class TestMLPEnsemble(PredictorSuite):
+    type = "mlp_ensemble"
+
+
+class TestMacs(PredictorSuite):
+    type = "macs"
+    parameters = {"macs": SPACE.macs}  # noqa: RUF012
+    least_tau = 0.6
+    wider_off_data = False
