@@ -16,11 +16,12 @@ from jaxtyping import Float, Int
 # name -> module; each has `depthwise_conv` with the arguments below, and raises
 # NotImplementedError with the reason where it can't run.
 IMPLEMENTATIONS = {
+    "cpu": "kernels.depthwise_conv.cpu",
     "shift_add": "kernels.depthwise_conv.shift_add",
     "reference": "kernels.depthwise_conv.reference",
 }
 # The fastest first.
-_ORDER = {"cpu": ("shift_add", "reference")}
+_ORDER = {"cpu": ("cpu", "shift_add", "reference")}
 _ANYWHERE = ("reference",)
 
 T = TypeVar("T")

@@ -1,0 +1,84 @@
+"""Depthwise convolution in C++ (`cpu.cc`), called through XLA's foreign-function interface."""
+
+import ctypes
+import functools
+import sys
+from functools import partial
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jaxtyping import Float, Int
+
+from kernels.toolchain import load_library
+
+_SOURCE = Path(__file__).with_name("cpu.cc")
+_FORWARD = "hwnas_depthwise_conv_forward"
+_BACKWARD = "hwnas_depthwise_conv_backward"
+
+
+@functools.cache
+def _register() -> None:
+    library: ctypes.CDLL = load_library(_SOURCE, include=jax.ffi.include_dir())
+    for name, symbol in ((_FORWARD, "DepthwiseForward"), (_BACKWARD, "DepthwiseBackward")):
+        handler = jax.ffi.pycapsule(getattr(library, symbol))
+        jax.ffi.register_ffi_target(name, handler, platform="cpu")
+
+
+def depthwise_conv(
+    x: Float[Array, "n h w c"],
+    weight: Float[Array, "k k c"],
+    stride: int,
+    padding: int,
+    active: Int[Array, "2"] | None = None,
+) -> Float[Array, "n oh ow c"]:
+    """The same values as `reference.depthwise_conv`; dead taps and channels cost nothing.
+
+    Raises:
+        NotImplementedError: not float32, no compiler, or the compiler failed.
+    """
+    if x.dtype != jnp.float32 or weight.dtype != jnp.float32:
+        raise NotImplementedError(f"float32 only, not {x.dtype} and {weight.dtype}")
+    if sys.platform == "win32":
+        raise NotImplementedError("not on Windows")
+    _register()
+    if active is None:
+        active = jnp.array((weight.shape[0], weight.shape[2]), jnp.int32)
+    return _conv(x, weight, active.astype(jnp.int32), stride, padding)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(3, 4))
+def _conv(
+    x: Float[Array, "n h w c"],
+    weight: Float[Array, "k k c"],
+    active: Int[Array, "2"],
+    stride: int,
+    padding: int,
+) -> Float[Array, "n oh ow c"]:
+    n, height, width, channels = x.shape
+    out = ((size + 2 * padding - weight.shape[0]) // stride + 1 for size in (height, width))
+    shape = jax.ShapeDtypeStruct((n, *out, channels), jnp.float32)
+    call = jax.ffi.ffi_call(_FORWARD, shape, vmap_method="broadcast_all")
+    return call(x, weight, active, stride=np.int64(stride), padding=np.int64(padding))
+
+
+def _conv_fwd(
+    x: Array, weight: Array, active: Array, stride: int, padding: int
+) -> tuple[Array, tuple[Array, Array, Array]]:
+    return _conv(x, weight, active, stride, padding), (x, weight, active)
+
+
+def _conv_bwd(
+    stride: int, padding: int, saved: tuple[Array, Array, Array], g: Array
+) -> tuple[Array, Array, None]:
+    x, weight, active = saved
+    shapes = tuple(jax.ShapeDtypeStruct(like.shape, jnp.float32) for like in (x, weight))
+    call = jax.ffi.ffi_call(_BACKWARD, shapes, vmap_method="broadcast_all")
+    attributes = {"stride": np.int64(stride), "padding": np.int64(padding)}
+    dx, dw = call(x, weight, active, g, **attributes)
+    return dx, dw, None
+
+
+_conv.defvjp(_conv_fwd, _conv_bwd)

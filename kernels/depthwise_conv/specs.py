@@ -1,0 +1,51 @@
+"""Named shapes that the search spaces emit, for tests, bench and tuning alike."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Spec:
+    """One depthwise convolution of a network on small images; maps are square."""
+
+    name: str
+    size: int
+    channels: int
+    kernel: int
+    stride: int = 1
+
+    @property
+    def padding(self) -> int:
+        """Half the kernel: with stride 1 the map keeps its size."""
+        return self.kernel // 2
+
+    @property
+    def out_size(self) -> int:
+        """Height and width of the result."""
+        return (self.size + 2 * self.padding - self.kernel) // self.stride + 1
+
+
+_SHAPES = (
+    # size, channels, kernels, strides
+    (28, 16, (3, 5, 7), (1,)),
+    (28, 48, (3, 5, 7), (1, 2)),
+    (28, 96, (3, 5, 7), (1, 2)),
+    (14, 72, (3, 5, 7), (1, 2)),
+    (14, 144, (3, 5, 7), (1, 2)),
+    (7, 144, (3, 5, 7), (1, 2)),
+    (7, 288, (3, 5, 7), (1,)),
+    (8, 240, (3, 5, 7), (1, 2)),
+    (4, 240, (3, 5, 7), (1, 2)),
+    (2, 288, (3, 5, 7), (1, 2)),
+    (1, 288, (3, 5, 7), (1,)),
+    (15, 24, (3, 5, 7), (1, 2)),
+    (10, 40, (3, 5, 7), (1, 2)),
+    (9, 17, (3, 5, 7), (1, 2)),
+    (12, 8, (3, 5), (1, 2)),
+)
+
+SPECS = tuple(
+    Spec(f"{size}x{size}x{channels}_k{kernel}_s{stride}", size, channels, kernel, stride)
+    for size, channels, kernels, strides in _SHAPES
+    for kernel in kernels
+    for stride in strides
+)
