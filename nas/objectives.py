@@ -1,0 +1,172 @@
+"""What a search optimises and what it must keep to, and the matrices F and G made from it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Any, Literal, Self
+
+import numpy as np
+from jaxtyping import Float, Num
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, field_validator, model_validator
+
+from search_spaces.errors import InputError
+
+Goal = Literal["min", "max"]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A figure that every evaluated architecture has.
+
+    Args:
+        goal: the direction that one usually wants.
+        per_device: whether it has a value for each device.
+    """
+
+    goal: Goal
+    per_device: bool
+
+
+METRICS: Mapping[str, Metric] = {
+    "accuracy": Metric("max", per_device=False),
+    "macs": Metric("min", per_device=False),
+    "params": Metric("min", per_device=False),
+    "latency_ms": Metric("min", per_device=True),
+    "energy_mj": Metric("min", per_device=True),
+    "peak_sram_kib": Metric("min", per_device=True),
+    "flash_kib": Metric("min", per_device=True),
+}
+
+
+class _Measured(BaseModel):
+    """A metric, on a device where it depends on one."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", validate_by_name=True, validate_by_alias=True
+    )
+
+    metric: str
+    device: str | None = None
+
+    @field_validator("metric")
+    @classmethod
+    def _known(cls, metric: str) -> str:
+        if metric not in METRICS:
+            close = get_close_matches(metric, METRICS, 1)
+            hint = f"did you mean {close[0]!r}?" if close else f"there are: {', '.join(METRICS)}"
+            raise ValueError(f"unknown metric {metric!r}; {hint}")
+        return metric
+
+    @model_validator(mode="after")
+    def _device_where_needed(self) -> Self:
+        if METRICS[self.metric].per_device and not self.device:
+            raise ValueError(f"{self.metric} needs a device: add `device: cpu` or another")
+        if self.device and not METRICS[self.metric].per_device:
+            raise ValueError(f"{self.metric} is the same on all devices: remove `device`")
+        return self
+
+    @property
+    def column(self) -> str:
+        """Name of the metric's column in results: `accuracy`, `latency_ms@cpu`."""
+        return f"{self.metric}@{self.device}" if self.device else self.metric
+
+
+class Objective(_Measured):
+    """A metric to minimise or maximise.
+
+    Example:
+        >>> Objective(metric="accuracy").goal
+        'max'
+        >>> Objective(metric="latency_ms", device="cpu").column
+        'latency_ms@cpu'
+    """
+
+    # A factory keeps "min" out of the JSON schema, where it would be wrong for accuracy.
+    goal: Goal = Field(default_factory=lambda: "min", description="default: the metric's usual one")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _usual_goal(cls, data: Any) -> Any:
+        known = isinstance(data, dict) and data.get("metric") in tuple(METRICS)
+        return {"goal": METRICS[data["metric"]].goal, **data} if known else data
+
+
+class Constraint(_Measured):
+    """Bounds on a metric, in the metric's unit; written `min` and `max` in YAML.
+
+    Example:
+        >>> Constraint(metric="latency_ms", device="cpu", upper=8).upper
+        8.0
+    """
+
+    lower: FiniteFloat | None = Field(default=None, alias="min")
+    upper: FiniteFloat | None = Field(default=None, alias="max")
+
+    @model_validator(mode="after")
+    def _bounds(self) -> Self:
+        if self.lower is None and self.upper is None:
+            raise ValueError(f"the constraint on {self.column} needs `min` or `max`")
+        if self.lower is not None and self.upper is not None and self.lower > self.upper:
+            raise ValueError(
+                f"no {self.column} is at least {self.lower:g} and at most {self.upper:g}: "
+                "raise `max` or lower `min`"
+            )
+        return self
+
+
+def to_F(  # noqa: N802 (the name of the matrix)
+    metrics: Mapping[str, Num[np.ndarray, " n"]], objectives: Sequence[Objective]
+) -> Float[np.ndarray, "n m"]:
+    """Objectives as a matrix to minimise; what is maximised changes its sign.
+
+    Args:
+        metrics: one array a column, by `Objective.column`.
+        objectives: one column of F each.
+
+    Raises:
+        InputError: a column is missing.
+    """
+    columns = [
+        _column(metrics, objective) * (-1.0 if objective.goal == "max" else 1.0)
+        for objective in objectives
+    ]
+    return np.stack(columns, axis=1) if columns else np.zeros((_length(metrics), 0))
+
+
+def to_G(  # noqa: N802 (the name of the matrix)
+    metrics: Mapping[str, Num[np.ndarray, " n"]], constraints: Sequence[Constraint]
+) -> Float[np.ndarray, "n c"]:
+    """Constraints as a matrix that is feasible where all is <= 0.
+
+    Each entry is the excess over a bound relative to the bound's magnitude (absolute for a bound of
+    0), so that excesses in milliseconds and in kibibytes can be added up.
+
+    Args:
+        metrics: one array a column, by `Constraint.column`.
+        constraints: one column of G for each bound, lower before upper.
+
+    Raises:
+        InputError: a column is missing.
+    """
+    columns = []
+    for constraint in constraints:
+        value = _column(metrics, constraint)
+        if constraint.lower is not None:
+            columns.append((constraint.lower - value) / (abs(constraint.lower) or 1.0))
+        if constraint.upper is not None:
+            columns.append((value - constraint.upper) / (abs(constraint.upper) or 1.0))
+    return np.stack(columns, axis=1) if columns else np.zeros((_length(metrics), 0))
+
+
+def _column(
+    metrics: Mapping[str, Num[np.ndarray, " n"]], measured: _Measured
+) -> Float[np.ndarray, " n"]:
+    if measured.column not in metrics:
+        raise InputError(
+            f"{measured.column} was not evaluated; there are: {', '.join(metrics) or 'no columns'}"
+        )
+    return np.asarray(metrics[measured.column], np.float64)
+
+
+def _length(metrics: Mapping[str, Num[np.ndarray, " n"]]) -> int:
+    return len(next(iter(metrics.values()), ()))

@@ -1,0 +1,216 @@
+"""Pareto dominance, fronts and hypervolume. All objectives are minimised, `G <= 0` is feasible.
+
+`i` dominates `j` where `F[i] <= F[j]` in every objective and `F[i] != F[j]`; so exact duplicates
+never dominate each other, and either all of them are on a front or none is.
+"""
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+_CHUNK = 256
+
+
+def nondominated(
+    F: Float[np.ndarray, "n m"], G: Float[np.ndarray, "n c"] | None = None
+) -> Bool[np.ndarray, " n"]:
+    """Mask of the feasible points that no feasible point dominates.
+
+    O(n log n) for two objectives, O(n * front) for more.
+
+    Args:
+        F: objectives, minimised.
+        G: constraints, feasible where all are <= 0; None: all points are feasible.
+
+    Returns:
+        The mask; all duplicates of a point on the front are in it. All False where no point is
+        feasible.
+
+    Raises:
+        ValueError: F or G has NaN.
+
+    Example:
+        >>> nondominated(np.array([[1.0, 2.0], [2.0, 1.0], [2.0, 2.0]])).tolist()
+        [True, True, False]
+    """
+    _refuse_nan(F, G)
+    rows = np.flatnonzero(total_violation(G) == 0) if G is not None else np.arange(len(F))
+    out = np.zeros(len(F), bool)
+    points, group = _distinct(F[rows])
+    out[rows] = _front_of_sorted(points)[group]
+    return out
+
+
+def nondominated_sort(
+    F: Float[np.ndarray, "n m"], G: Float[np.ndarray, "n c"] | None = None
+) -> Int[np.ndarray, " n"]:
+    """Rank of each point by constrained domination: 0 is the best front.
+
+    Feasible points come first, in fronts; then the infeasible ones by their total violation, equal
+    violations sharing a rank (Deb et al. 2002, definition 1).
+
+    Args:
+        F: objectives, minimised.
+        G: constraints, feasible where all are <= 0; None: all points are feasible.
+
+    Returns:
+        Ranks without gaps.
+
+    Raises:
+        ValueError: F or G has NaN.
+    """
+    _refuse_nan(F, G)
+    violation = total_violation(G) if G is not None else np.zeros(len(F))
+    feasible = violation == 0
+    ranks = np.zeros(len(F), np.int64)
+    ranks[feasible] = _ranks(F[feasible])
+    n_fronts = ranks[feasible].max() + 1 if feasible.any() else 0
+    ranks[~feasible] = n_fronts + np.unique(violation[~feasible], return_inverse=True)[1]
+    return ranks
+
+
+def total_violation(G: Float[np.ndarray, "n c"]) -> Float[np.ndarray, " n"]:
+    """Sum of the violated constraints of each point, 0 where it is feasible."""
+    return np.maximum(G, 0).sum(axis=1)
+
+
+def crowding_distance(
+    F: Float[np.ndarray, "n m"], ranks: Int[np.ndarray, " n"] | None = None
+) -> Float[np.ndarray, " n"]:
+    """How far apart the neighbours of each point on its front are (Deb et al. 2002, §III-B).
+
+    Args:
+        F: finite objectives.
+        ranks: the front of each point; None: all are on one.
+
+    Returns:
+        The sum over objectives of the gap between the neighbours, relative to the extent of the
+        front; infinite for the ends of a front.
+    """
+    n = len(F)
+    out = np.zeros(n)
+    if n == 0:
+        return out
+    ranks = np.zeros(n, np.int64) if ranks is None else ranks
+    for column in F.T:
+        order = np.lexsort((column, ranks))
+        value, front = column[order], ranks[order]
+        starts = np.concatenate([[True], front[1:] != front[:-1]])
+        ends = np.concatenate([starts[1:], [True]])
+        extent = (value[ends] - value[starts])[np.cumsum(starts) - 1]
+        gap = np.full(n, np.inf)
+        gap[1:-1] = value[2:] - value[:-2]
+        gap = np.divide(gap, extent, out=np.zeros(n), where=extent > 0)
+        gap[starts | ends] = np.inf
+        out[order] += gap
+    return out
+
+
+def hypervolume(F: Float[np.ndarray, "n m"], reference: Float[np.ndarray, " m"]) -> float:
+    """Exact volume dominated by the points within the box that ends at the reference.
+
+    Args:
+        F: objectives, minimised; dominated points change nothing.
+        reference: the worst corner; points that are not better than it in all objectives are left
+            out.
+
+    Returns:
+        The volume, in the product of the objectives' units.
+
+    Raises:
+        NotImplementedError: more than three objectives.
+        ValueError: F has NaN.
+
+    Example:
+        >>> hypervolume(np.array([[1.0, 2.0], [2.0, 1.0]]), np.array([3.0, 3.0]))
+        3.0
+    """
+    m = F.shape[1]
+    if m > 3:
+        raise NotImplementedError(
+            f"the hypervolume is exact for up to 3 objectives, got {m}: choose 3 of them"
+        )
+    _refuse_nan(F, None)
+    F = F[(reference[None, :] > F).all(axis=1)]
+    F = F[nondominated(F)]
+    if not len(F):
+        return 0.0
+    if m == 1:
+        return float(reference[0] - F.min())
+    F = F[np.argsort(F[:, 0], kind="stable")]
+    if m == 2:
+        return _area(F[:, 0], F[:, 1], reference)
+    levels = np.unique(F[:, 2])
+    depths = np.diff(np.append(levels, reference[2]))
+    below = (F[F[:, 2] <= level] for level in levels)
+    areas = (_area(slab[:, 0], slab[:, 1], reference[:2]) for slab in below)
+    return float(sum(a * d for a, d in zip(areas, depths, strict=True)))
+
+
+def _refuse_nan(F: np.ndarray, G: np.ndarray | None) -> None:
+    for name, matrix in (("F", F), ("G", G)):
+        if matrix is not None and np.isnan(matrix).any():
+            row = np.flatnonzero(np.isnan(matrix).any(axis=1))[0]
+            raise ValueError(f"{name} has NaN in row {row}: leave failed evaluations out")
+
+
+def _front_of_sorted(points: Float[np.ndarray, "n m"]) -> Bool[np.ndarray, " n"]:
+    """Mask of the front of distinct rows in lexicographic order: dominators always come first."""
+    n, m = points.shape
+    keep = np.ones(n, bool)
+    if m == 2:
+        keep[1:] = points[1:, 1] < np.minimum.accumulate(points[:-1, 1])
+        return keep
+    front = points[:0]
+    for start in range(0, n, _CHUNK):
+        rows = np.arange(start, min(start + _CHUNK, n))
+        rows = rows[~_weakly_dominates(front, points[rows]).any(axis=0)]
+        chunk = points[rows]
+        within = _weakly_dominates(chunk, chunk)
+        np.fill_diagonal(within, False)
+        alive = ~within.any(axis=0)
+        keep[start : start + _CHUNK] = False
+        keep[rows[alive]] = True
+        front = np.concatenate([front, chunk[alive]])
+    return keep
+
+
+def _weakly_dominates(
+    A: Float[np.ndarray, "a m"], B: Float[np.ndarray, "b m"]
+) -> Bool[np.ndarray, "a b"]:
+    out = np.ones((len(A), len(B)), bool)
+    for j in range(A.shape[1]):
+        out &= A[:, j, None] <= B[None, :, j]
+    return out
+
+
+def _distinct(
+    F: Float[np.ndarray, "n m"],
+) -> tuple[Float[np.ndarray, "d m"], Int[np.ndarray, " n"]]:
+    """Distinct rows in lexicographic order, and for each row of F which of them it is."""
+    order = np.lexsort(F.T[::-1])
+    points = F[order]
+    first = np.ones(len(F), bool)
+    first[1:] = (points[1:] != points[:-1]).any(axis=1)
+    group = np.zeros(len(F), np.int64)
+    group[order] = np.cumsum(first) - 1
+    return points[first], group
+
+
+def _ranks(F: Float[np.ndarray, "n m"]) -> Int[np.ndarray, " n"]:
+    """Ranks of feasible points, peeled off front by front."""
+    points, group = _distinct(F)
+    ranks = np.zeros(len(points), np.int64)
+    left = np.arange(len(points))
+    while len(left):
+        front = _front_of_sorted(points[left])
+        left = left[~front]
+        ranks[left] += 1
+    return ranks[group]
+
+
+def _area(
+    x: Float[np.ndarray, " n"], y: Float[np.ndarray, " n"], reference: Float[np.ndarray, "2"]
+) -> float:
+    """Area dominated by points in ascending order of x."""
+    lowest = np.minimum.accumulate(np.concatenate([reference[1:], y]))
+    return float(np.sum((reference[0] - x) * -np.diff(lowest)))

@@ -1,0 +1,1 @@
+"""Search algorithms: ask for architectures, tell what they measure."""

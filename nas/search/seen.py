@@ -1,0 +1,60 @@
+"""Which architectures were told already."""
+
+import base64
+from math import prod
+
+import numpy as np
+from jaxtyping import Bool, UInt64
+
+from search_spaces.space import Archs, SearchSpace
+
+Codes = UInt64[np.ndarray, " n"]
+
+
+class Seen:
+    """The canonical architectures told so far, as sorted 64-bit codes.
+
+    The code is the mixed-radix number of the entries where all of them fit into 64 bits. Otherwise
+    it is a sum of random multiples of the entries: two architectures share one with a probability
+    of about 2^-60, and all that follows is that one of them is never proposed.
+
+    Args:
+        space: where the architectures come from.
+    """
+
+    def __init__(self, space: SearchSpace) -> None:
+        cardinality = [int(c) for c in space.cardinality]
+        if prod(cardinality) <= 2**64:
+            weights = [prod(cardinality[:i]) for i in range(len(cardinality))]
+            self._weights = np.array(weights, np.uint64)
+        else:
+            # Raw bits: numpy keeps them the same for ever, and saved states hold the codes.
+            self._weights = np.random.PCG64(0).random_raw(len(cardinality)) | np.uint64(1)
+        self._codes = np.zeros(0, np.uint64)
+
+    def __len__(self) -> int:
+        return len(self._codes)
+
+    def codes(self, archs: Archs) -> Codes:
+        """Codes of canonical architectures; equal codes mean equal architectures."""
+        return archs.astype(np.uint64) @ self._weights
+
+    def contains(self, codes: Codes) -> Bool[np.ndarray, " n"]:
+        """Which of the codes were added."""
+        if not len(self._codes):
+            return np.zeros(len(codes), bool)
+        at = np.searchsorted(self._codes, codes)
+        return self._codes[np.minimum(at, len(self._codes) - 1)] == codes
+
+    def add(self, codes: Codes) -> None:
+        """Remember codes; those it has already change nothing."""
+        new = np.unique(codes[~self.contains(codes)])
+        self._codes = np.insert(self._codes, np.searchsorted(self._codes, new), new)
+
+    def dump(self) -> str:
+        """The codes as text."""
+        return base64.b64encode(self._codes.astype("<u8").tobytes()).decode()
+
+    def load(self, text: str) -> None:
+        """Replace the codes by those of `dump`."""
+        self._codes = np.frombuffer(base64.b64decode(text), "<u8").astype(np.uint64)

@@ -1,0 +1,1 @@
+"""Conformance suites: a new component inherits the tests of its kind in one line."""
