@@ -5,6 +5,10 @@ import typer
 from nas.cli.check import check
 from nas.cli.devices import devices
 from nas.cli.doctor import doctor
+from nas.cli.export import export
+from nas.cli.pareto import pareto, show
+from nas.cli.profile import profile
+from nas.cli.run import run
 from nas.cli.spaces import spaces
 
 app = typer.Typer(
@@ -14,5 +18,5 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-for command in (check, spaces, devices, doctor):
+for command in (run, check, profile, pareto, show, export, devices, spaces, doctor):
     app.command()(command)

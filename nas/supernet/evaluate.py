@@ -57,6 +57,10 @@ class SupernetEvaluator:
 
     def evaluate(self, archs: Archs) -> dict[str, Float[np.ndarray, "n"]]:
         """`accuracy` (0 to 1) of each architecture on the validation images."""
+        return {"accuracy": self.accuracies(archs, self.validation)}
+
+    def accuracies(self, archs: Archs, split: Split) -> Float[np.ndarray, "n"]:
+        """Accuracy (0 to 1) of each architecture on a split, each after its own recalibration."""
         slots = self.executors.slots(archs)
         accuracies = []
         for arch, row in zip(archs, slots, strict=True):
@@ -64,8 +68,8 @@ class SupernetEvaluator:
             size = input_size(self.executors.super_graph(static))
             forward = partial(self._forward_masked, row, static)
             stats = self._calibrate(forward, size)
-            accuracies.append(self._accuracy(forward, size, stats, self.validation))
-        return {"accuracy": np.array(accuracies)}
+            accuracies.append(self._accuracy(forward, size, stats, split))
+        return np.array(accuracies)
 
     def calibrate(self, graph: Graph) -> Stats:
         """Batch-norm statistics of a concrete graph with inherited weights."""

@@ -57,7 +57,7 @@ class Trainer:
         self.largest = cache(self._largest)
         self.smallest = cache(self._smallest)
         self.member = jax.jit(self._member, static_argnums=4)
-        self.update = jax.jit(self._update, donate_argnums=(0, 1))
+        self.update = jax.jit(self._update, donate_argnums=0)
 
     def run(self, checkpoints: Checkpoints, progress: Progress) -> Params:
         """Train to the last epoch, from the newest checkpoint if there is one.

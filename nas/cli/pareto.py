@@ -1,0 +1,134 @@
+"""`nas pareto` and `nas show`: what a run found."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from nas.cli.output import AsJson, print_json, print_table
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+Run = Annotated[Path, typer.Argument(metavar="RUN", help="The run's folder.")]
+Network = Annotated[str, typer.Argument(metavar="RUN/ID", help="A network of a run.")]
+Columns = Annotated[
+    list[str] | None,
+    typer.Argument(help="What the networks compete in; the run's objectives where not given."),
+]
+Where = Annotated[
+    str | None,
+    typer.Option(help="Only networks that meet it: 'latency_ms@cpu < 2 and macs < 1e6'."),
+]
+Stage = Annotated[
+    Literal["front", "search", "label"],
+    typer.Option(help="front: verified networks; search: all, as estimated; label: evaluated."),
+]
+AsCsv = Annotated[bool, typer.Option("--csv", help="Print CSV instead of a table.")]
+
+
+def pareto(
+    run: Run,
+    columns: Columns = None,
+    where: Where = None,
+    stage: Stage = "front",
+    as_json: AsJson = False,
+    as_csv: AsCsv = False,
+) -> None:
+    """Print the networks of a run that no other one beats."""
+    from nas.results import open as open_run
+
+    front = open_run(run).pareto(*(columns or ()), where=where, stage=stage)
+    if as_json:
+        print_json(records(front))
+    elif as_csv:
+        typer.echo(front.to_csv(), nl=False)
+    else:
+        print_front(front)
+
+
+def show(network: Network, as_json: AsJson = False) -> None:
+    """Print one network of a run: its choices, its layers, every figure and its source."""
+    import numpy as np
+
+    from nas.results import open as open_run
+    from search_spaces.ir.count import table
+
+    run, trial = split(network)
+    results = open_run(run)
+    rows = results.trials()
+    rows = rows[rows.index == trial]
+    if rows.empty:
+        raise no_network(run, trial)
+    arch = np.array(rows["arch"].iloc[0])
+    choices, figures = results.space.decode(arch), _figures(rows)
+    if as_json:
+        print_json({"id": trial, "arch": arch.tolist(), "choices": choices, "figures": figures})
+        return
+    print_table(["choice", "value"], list(choices.items()))
+    typer.echo()
+    keys = ["stage", "figure", "value", "source", "lower", "upper"]
+    print_table(keys, [[figure[key] for key in keys] for figure in figures])
+    typer.echo()
+    from rich.console import Console
+
+    Console().print(table(results.space.build(arch)))
+
+
+def split(network: str) -> tuple[Path, int]:
+    """Run and trial id of `RUN/ID`."""
+    from search_spaces.errors import InputError
+
+    run, _, trial = network.rstrip("/").rpartition("/")
+    if not run or not trial.isdigit():
+        raise InputError(f"{network}: must be RUN/ID, such as runs/quickstart/42")
+    return Path(run), int(trial)
+
+
+def no_network(run: Path, trial: int) -> Exception:
+    """The error for a trial that a run does not have."""
+    from search_spaces.errors import InputError
+
+    return InputError(f"{run}/{trial}: the run has no such network; list them: nas pareto {run}")
+
+
+def print_front(front: "DataFrame") -> None:
+    """A row a network; sources stand in the column names."""
+    from nas.results.run import numeric
+
+    numbers = numeric(front)
+    names = [f"{name} ({front[f'{name}.source'].iloc[0]})" for name in numbers]
+    rows = [
+        [trial, *(float(numbers[name][i]) for name in numbers)]
+        for i, trial in enumerate(front.index)
+    ]
+    print_table(["id", *names], rows)
+
+
+def records(front: "DataFrame") -> list[dict[str, Any]]:
+    """The same as JSON-able records, with choices, sources and bounds."""
+    import json
+
+    return json.loads(front.drop(columns="stage").reset_index().to_json(orient="records"))
+
+
+def _figures(rows: "DataFrame") -> list[dict[str, Any]]:
+    from nas.results.run import numeric
+
+    out = []
+    for position, stage in enumerate(rows["stage"]):
+        for name, values in numeric(rows).items():
+            value = float(values[position])
+            if value == value:  # a stage knows only some of the figures
+                bounds = [_bound(rows, f"{name}.{end}", position) for end in ("lower", "upper")]
+                source = rows[f"{name}.source"].iloc[position]
+                out.append(
+                    {"stage": stage, "figure": name, "value": value, "source": source}
+                    | dict(zip(("lower", "upper"), bounds, strict=True))
+                )
+    return out
+
+
+def _bound(rows: "DataFrame", column: str, position: int) -> float | None:
+    value = rows[column].iloc[position] if column in rows else None
+    return None if value is None or value != value else float(value)

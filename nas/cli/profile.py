@@ -1,0 +1,98 @@
+"""`nas profile`: measure what a space needs on a device, and check the table."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from nas.cli.check import Overrides
+from nas.cli.output import AsJson, print_json
+
+if TYPE_CHECKING:
+    from search_spaces.space import SearchSpace
+
+Space = Annotated[
+    str,
+    typer.Argument(metavar="SPACE", help="A space by name, or an experiment file with one in it."),
+]
+Device = Annotated[str, typer.Option(help="Device, by id or folder.")]
+Validate = Annotated[
+    int, typer.Option(min=0, help="Compare with so many random networks, measured end to end.")
+]
+Again = Annotated[bool, typer.Option("--again", help="Measure all anew, not only what is missing.")]
+
+
+def profile(
+    space: Space,
+    device: Device,
+    overrides: Overrides = None,
+    validate: Validate = 0,
+    again: Again = False,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Measure every block that a space can emit on a device; only what is missing by default.
+
+    A space by name takes parameters from `--set`, e.g. --set resolution=[24,28,32].
+    """
+    from hw_profiles.device import load_device
+    from hw_profiles.profile import profile as measure
+    from hw_profiles.table import table_path
+    from hw_profiles.validate import validate as compare
+    from nas.log import Log
+
+    spec = load_device(device)
+    searched = _space(space, overrides or ())
+    with Log() as log:
+
+        def watch(done: int, total: int, eta_s: float, label: str) -> None:
+            log.progress(f"profile {spec.id}", done, total, f"{eta_s:.0f} s left, {label}")
+
+        table = measure(searched, spec, seed=seed, progress=watch, only_missing=not again)
+        bound = table.bind(searched)
+        facts = {
+            "table": str(table_path(spec)),
+            "space": searched.name,
+            "device": spec.id,
+            "blocks": len(bound.keys),
+            "networks": bound.correction.n,
+            "correction": asdict(bound.correction),
+        }
+        report = None
+        if validate:
+            report = compare(searched, spec, table, validate, seed=seed + 1, progress=watch)
+    if as_json:
+        if report is not None:
+            numbers = ("mape", "worst", "spearman", "coverage", "noise_floor", "noisy")
+            facts["validation"] = {name: getattr(report, name) for name in numbers}
+        print_json(facts)
+        return
+    correction = bound.correction
+    typer.echo(f"{facts['table']}: all {len(bound.keys)} blocks of {searched.name} measured")
+    typer.echo(
+        f"correction from {correction.n} whole networks: left-out error {correction.error:.2%}, "
+        f"90 % interval +-{correction.interval:.2%}"
+    )
+    if report is not None:
+        typer.echo(str(report))
+
+
+def _space(name: str, overrides: list[str] | tuple[str, ...]) -> "SearchSpace":
+    """A space by name with `key=value` parameters, or the one of an experiment file."""
+    from search_spaces import registry
+    from search_spaces.errors import InputError
+
+    if name.endswith((".yaml", ".yml")) or Path(name).is_file():
+        from nas.config import load
+
+        return load(Path(name), overrides).space.create()
+    from ruamel.yaml import YAML
+
+    parameters = {}
+    for text in overrides:
+        key, equals, value = text.partition("=")
+        if not equals:
+            raise InputError(f"--set {text}: must be KEY=VALUE")
+        parameters[key] = YAML(typ="safe").load(value)
+    return registry.create(name, **parameters)

@@ -1,0 +1,96 @@
+"""`nas run`: an experiment from its file to verified, exported networks."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from nas.cli.check import File, Overrides
+from nas.cli.output import AsJson, print_json
+
+if TYPE_CHECKING:
+    from nas.config.schema import Experiment
+    from nas.store import RunStore
+
+Folder = Annotated[
+    Path | None,
+    typer.Option("--folder", help="The run's folder.  [default: runs/NAME]", show_default=False),
+]
+Resume = Annotated[bool, typer.Option("--resume", help="Continue a run that was stopped.")]
+Workers = Annotated[
+    int, typer.Option(min=0, help="Processes that evaluate sub-networks (Ray); 0 is this one.")
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only print what would be done.")]
+
+
+def run(
+    file: File,
+    overrides: Overrides = None,
+    folder: Folder = None,
+    resume: Resume = False,
+    workers: Workers = 0,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+) -> None:
+    """Run an experiment: profile, train, search, verify, export."""
+    from nas.cli.allocator import relaunch
+    from nas.cli.check import check
+
+    if dry_run:
+        check(file, overrides, as_json)
+        return
+    relaunch()
+    from nas.config import load, to_yaml
+    from nas.store import RunStore
+    from search_spaces.errors import InputError
+
+    experiment = load(file, overrides or ())
+    folder = folder or Path("runs") / experiment.name
+    resolved = to_yaml(experiment)
+    if resume:
+        store = RunStore.open(folder)
+        if (folder / "config.resolved.yaml").read_text() != resolved:
+            store.close()
+            raise InputError(
+                f"{folder}: was started with another configuration than {file} gives; resume with "
+                f"{folder}/config.resolved.yaml, or start a run in another --folder"
+            )
+    else:
+        from nas.environment import environment
+
+        store = RunStore.create(folder, file.read_text(), resolved, environment())
+    with store:
+        _run(experiment, store, workers)
+    _print_front(folder, as_json)
+
+
+def _run(experiment: "Experiment", store: "RunStore", workers: int) -> None:
+    """The work itself, with JAX set up first."""
+    import jax
+
+    from hw_profiles.device import cache_folder
+    from nas.controller import run as control
+    from nas.log import Log
+
+    jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "xla"))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+    with Log(store.log_path) as log:
+        control(experiment, store, log, workers)
+
+
+def _print_front(folder: Path, as_json: bool) -> None:
+    from nas.cli.pareto import print_front, records
+    from nas.results import open as open_run
+
+    results = open_run(folder)
+    front = results.pareto(stage="front")
+    if as_json:
+        print_json(records(front))
+        return
+    print_front(front)
+    facts = results.stages["search"]
+    typer.echo(
+        f"\n{len(front)} networks on the verified front; hypervolume {facts['hypervolume']:.5g}, of "
+        f"random search {facts['hypervolume_random']:.5g}, both after {facts['evaluations']} "
+        f"evaluations\nfolder {folder}: report.html, pareto.csv, exports/"
+    )

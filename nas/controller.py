@@ -1,0 +1,178 @@
+"""A run from beginning to end: the line from one YAML file to a verified front.
+
+Every stage leaves its result in the run's folder before it counts as done, and reads what earlier
+stages left there. A run that was killed goes on with the first stage that is not done, inside it
+where it stopped, and ends in the same result.
+"""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from hw_profiles.profile import profile, spread_archs
+from hw_profiles.table import open_table
+from nas.config.schema import Experiment
+from nas.deploy import export_trial
+from nas.distributed import evaluator_pool
+from nas.explore import Explorer
+from nas.log import Log
+from nas.store import RunStore
+from nas.trials import Batch
+from nas.ui.report import write_report
+from nas.verify import agreement, verified_front, verify
+from nas.workbench import Workbench, make_evaluator, shared
+from predictors import registry as predictors
+from search_spaces.errors import InputError, RunError
+from search_spaces.files import write_json
+
+_LABEL_BATCH = 16
+
+
+def run(experiment: Experiment, store: RunStore, log: Log, workers: int = 0) -> None:
+    """Do what is left of a run.
+
+    Args:
+        experiment: what to do.
+        store: the run's folder, new or to be continued.
+        log: told what happens.
+        workers: processes that evaluate sub-networks; 0 for this one.
+
+    Raises:
+        InputError: the data, a device or a constraint does not fit; nothing that was done is lost.
+    """
+    controller = Controller(Workbench(experiment, store.folder), store, log, workers)
+    for name in ("profile", "train", "label", "fit", "search", "verify", "export", "report"):
+        controller.stage(name)
+
+
+class Controller:
+    """The stages of a run, in the order in which they stand here."""
+
+    def __init__(self, bench: Workbench, store: RunStore, log: Log, workers: int) -> None:
+        self.bench = bench
+        self.experiment = bench.experiment
+        self.store = store
+        self.log = log
+        self.workers = workers
+
+    def stage(self, name: str) -> None:
+        """Do a stage unless it was done before."""
+        if self.store.done(name):
+            self.log(f"{name}: done before")
+            return
+        began = time.monotonic()
+        work: Callable[[], dict[str, Any] | None] = getattr(self, name)
+        facts = work() or {}
+        seconds = time.monotonic() - began
+        self.store.mark_done(name, seconds=round(seconds, 1), **facts)
+        told = ", ".join(f"{key} {value}" for key, value in facts.items())
+        self.log(f"{name}: done in {seconds:.1f} s{': ' if told else ''}{told}")
+
+    def profile(self) -> dict[str, Any]:
+        """Measure what the devices' tables lack, and refuse bounds that nothing can meet."""
+        space, data = self.bench.space, self.bench.data
+        self.log(f"data: {data.name}, {len(data.train)} training, {len(data.validation)} validation images")
+        self.log(f"space: {space.name}, {space.size():.3g} architectures")
+        for name, device in self.bench.devices.items():
+
+            def watch(done: int, total: int, eta_s: float, what: str, name: str = name) -> None:
+                self.log.progress(f"profile {name}", done, total, f"{eta_s:.0f} s left, {what}")
+
+            if device.runner is None:
+                table = open_table(device)
+            else:
+                table = profile(space, device, seed=self.experiment.seed, progress=watch)
+            table.save(self.bench.table_path(name))
+            missing = table.bind(space, self.bench.executors.blocks).missing
+            if missing:
+                raise InputError(
+                    f"device {name!r} has no complete table for space {space.name!r}: "
+                    f"{len(missing)} of {len(self.bench.executors.blocks.keys)} blocks missing; "
+                    f"run: nas profile {space.name} --device {name}"
+                )
+        self.bench.costs.check_reachable(self.experiment.constraints)
+        return {"blocks": len(self.bench.executors.blocks.keys)}
+
+    def train(self) -> dict[str, Any]:
+        """Train the super-network, from its newest checkpoint on."""
+        self.bench.trainer.run(
+            self.bench.checkpoints,
+            lambda done, total, note: self.log.progress("train, epochs", done, total, note),
+        )
+        return {"epochs": self.experiment.supernet.epochs}
+
+    def label(self) -> dict[str, Any]:
+        """Evaluate sub-networks on the validation images, for the predictor to learn from."""
+        wanted = self.experiment.predictors.accuracy.samples
+        none = np.zeros((0, len(self.bench.space.knobs)), int)
+        archs = spread_archs(self.bench.space, wanted, self.experiment.seed, none)
+        done = len(self.store.trials("label"))
+        with evaluator_pool(make_evaluator, shared(self.bench), self.workers) as pool:
+            for first in range(done, len(archs), _LABEL_BATCH):
+                part = archs[first : first + _LABEL_BATCH]
+                columns = {**pool.evaluate(part), **self.bench.costs.evaluate(part)}
+                sources = {"accuracy": "measured", **self.bench.costs.sources()}
+                self.store.append(Batch("label", part, columns, sources))
+                self.log.progress("evaluate sub-networks", first + len(part), len(archs))
+        return {"sub-networks": len(archs)}
+
+    def fit(self) -> dict[str, Any]:
+        """Fit the accuracy predictor, and test it on networks that it has not seen."""
+        config = self.experiment.predictors.accuracy
+        blocks = self.bench.executors.blocks
+        predictor = predictors.create(
+            config.type,
+            self.bench.space,
+            self.experiment.seed,
+            macs=lambda archs: blocks.total(blocks.macs, archs),
+            holdout=config.holdout,
+        )
+        table = self.store.trials("label")
+        report = predictor.fit(np.array(table["arch"].tolist()), table["accuracy"].to_numpy())
+        predictor.save(self.bench.predictor_folder)
+        write_json(self.bench.predictor_folder / "report.json", report.to_dict())
+        self.log(report.table())
+        return {"kendall": round(report.model.kendall, 3)}
+
+    def search(self) -> dict[str, Any]:
+        """Search with estimates, and random search beside it for comparison."""
+        explorer = self._explorer()
+        explorer.run(self.experiment.search.type, "search")
+        explorer.run("random", "random")
+        return explorer.facts()
+
+    def verify(self) -> dict[str, Any]:
+        """Measure and test networks spread over the front."""
+        archs = self._explorer().front(self.experiment.verify.top)
+        verify(self.bench, archs, self.store, self.log)
+        front = verified_front(self.bench, self.store)
+        if front.empty:
+            raise RunError(
+                "no verified network meets the constraints as measured, though estimates said so: "
+                "loosen them by the size of the error in the report"
+            )
+        self.store.write_pareto(front, by=self.experiment.objectives[0].column)
+        return {"verified": len(archs), "on the front": len(front), **agreement(self.store)}
+
+    def export(self) -> dict[str, Any]:
+        """Write the most accurate verified networks as files that were checked."""
+        front = verified_front(self.bench, self.store).sort_values("accuracy", ascending=False)
+        errors = {}
+        for trial in front.index[: self.experiment.export.top]:
+            target = self.experiment.export.to
+            folder = self.store.folder / "exports" / str(trial) / target
+            if not folder.exists():
+                report = export_trial(self.store.folder, int(trial), target)
+                self.log(f"export: {report.model}, within {report.numerics.max_relative_error:.1e} of JAX")
+                errors[str(trial)] = report.numerics.max_relative_error
+        return {"max_relative_error": errors}
+
+    def report(self) -> None:
+        """Write `report.html` and `pareto.html`."""
+        write_report(self.bench, self.store, self._explorer())
+
+    def _explorer(self) -> Explorer:
+        bench = self.bench
+        return Explorer(self.experiment, bench.costs, bench.predictor, self.store, self.log)

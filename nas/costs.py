@@ -1,0 +1,97 @@
+"""What architectures cost: arrays for whole populations, and the least and most that is reachable."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from jaxtyping import Float, Num
+
+from hw_profiles.estimate import BoundTable
+from nas.objectives import Constraint
+from search_spaces.errors import InputError
+from search_spaces.ir.blocks import BlockMap
+from search_spaces.ir.extremes import Extreme, cheapest
+from search_spaces.space import Archs
+
+_COUNTED = ("macs", "params")
+
+
+class Costs:
+    """MACs, parameters and the latency on every device, from the blocks of an architecture.
+
+    Args:
+        blocks: of the space.
+        tables: the latency table of each device, bound to the space.
+    """
+
+    def __init__(self, blocks: BlockMap, tables: Mapping[str, BoundTable]) -> None:
+        self.blocks = blocks
+        self.tables = tables
+
+    def evaluate(self, archs: Archs) -> dict[str, Num[np.ndarray, "n"]]:
+        """A column for each cost: `macs`, `params`, `latency_ms@DEVICE` (the table's estimate)."""
+        counted = {name: self.blocks.total(getattr(self.blocks, name), archs) for name in _COUNTED}
+        latency = {
+            f"latency_ms@{device}": table.cost(archs).mean_ms
+            for device, table in self.tables.items()
+        }
+        return {**counted, **latency}
+
+    def intervals(
+        self, archs: Archs
+    ) -> dict[str, tuple[Float[np.ndarray, "n"], Float[np.ndarray, "n"]]]:
+        """Ends of the 90 % interval of every latency column."""
+        estimates = {device: table.cost(archs) for device, table in self.tables.items()}
+        return {f"latency_ms@{d}": (e.lower_ms, e.upper_ms) for d, e in estimates.items()}
+
+    def sources(self) -> dict[str, str]:
+        """Where each column's numbers come from."""
+        latency = {f"latency_ms@{device}": "estimated from blocks" for device in self.tables}
+        return {**dict.fromkeys(_COUNTED, "counted"), **latency}
+
+    def reachable(self, column: str) -> tuple[Extreme, Extreme]:
+        """The architectures with the least and the most of a cost, over the whole space."""
+        per_unit = self._per_unit(column)
+        least, most = cheapest(self.blocks, per_unit), cheapest(self.blocks, -per_unit)
+        archs = np.stack([least.arch, most.arch])
+        low, high = map(float, self.evaluate(archs)[column])
+        return Extreme(least.arch, low), Extreme(most.arch, high)
+
+    def check_reachable(self, constraints: Sequence[Constraint]) -> None:
+        """Refuse bounds that no architecture of the space meets.
+
+        Bounds on accuracy can't be checked before anything is trained.
+
+        Raises:
+            InputError: a line for each such bound: the reachable value, and what to relax.
+        """
+        problems = []
+        for constraint in constraints:
+            if constraint.column not in self.sources():
+                continue
+            least, most = self.reachable(constraint.column)
+            name = constraint.column
+            if constraint.upper is not None and least.value > constraint.upper:
+                choices = self._words(least)
+                problems.append(
+                    f"constraints: {name} <= {constraint.upper:g} can't be met: the minimum reachable "
+                    f"is {least.value:.4g} ({choices}); raise `max` to that or more, or give the "
+                    "space smaller options"
+                )
+            if constraint.lower is not None and most.value < constraint.lower:
+                problems.append(
+                    f"constraints: {name} >= {constraint.lower:g} can't be met: the maximum reachable "
+                    f"is {most.value:.4g}; lower `min` to that or less, or give the space larger "
+                    "options"
+                )
+        if problems:
+            raise InputError(problems)
+
+    def _per_unit(self, column: str) -> Float[np.ndarray, "u"]:
+        if column in _COUNTED:
+            return getattr(self.blocks, column).astype(float)
+        return self.tables[column.partition("@")[2]].added_us
+
+    def _words(self, extreme: Extreme) -> str:
+        choices = self.blocks.space.decode(extreme.arch)
+        depths = [f"{name} {value}" for name, value in choices.items() if name.count(".") < 2]
+        return ", ".join(depths[:8])

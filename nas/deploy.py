@@ -1,0 +1,103 @@
+"""From a verified network of a run to a file that can be deployed."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from hw_profiles.profile import measure_networks
+from hw_profiles.profilers.registry import create
+from hw_profiles.provenance import capture
+from nas.export.card import Metric, Network, Origin, Preprocessing
+from nas.export.registry import ExportReport, exporter
+from nas.results.run import numeric, open_run
+from nas.supernet.executors import input_size
+from nas.workbench import Workbench
+from search_spaces.errors import InputError
+from search_spaces.ir.elastic import cut
+from search_spaces.ir.graph import Graph
+from search_spaces.ir.passes import fold_batchnorm, fold_params
+from search_spaces.space import Arch
+
+_CHECKED_IMAGES = 64
+
+
+def export_trial(run: Path, trial: int, target: str, folder: Path | None = None) -> ExportReport:
+    """Export a network of a run, with the weights and statistics that were verified.
+
+    Args:
+        run: the run's folder.
+        trial: the network's id.
+        target: format, one of `nas.export.registry.names()`.
+        folder: new folder to write; `RUN/exports/TRIAL/TARGET` if not given.
+
+    Raises:
+        InputError: there is no such trial or format, or the folder exists.
+        RunError: the file does not compute what the searched network computes.
+    """
+    write = exporter(target)
+    results = open_run(run)
+    table = results.trials()
+    if trial not in table.index:
+        raise InputError(f"{run}/{trial}: the run has no such network; `nas pareto {run}` lists them")
+    arch = np.array(table.loc[[trial], "arch"].iloc[0])
+    bench = Workbench(results.config, results.folder)
+    graph = bench.space.build(arch)
+    stats = bench.evaluator.calibrate(graph)
+    images = bench.evaluator.prepare(
+        bench.data.validation.images[:_CHECKED_IMAGES], input_size(graph)
+    )
+    forward = jax.jit(lambda x: bench.executors.sliced(bench.params, graph, x, stats)[0])
+    network = Network(
+        graph=fold_batchnorm(graph),
+        params=fold_params(graph, cut(bench.params, graph), stats),
+        origin=_origin(bench, arch),
+        preprocessing=Preprocessing(
+            tuple(map(float, bench.data.mean)), tuple(map(float, bench.data.std))
+        ),
+        classes=bench.data.classes,
+        metrics=_metrics(table.loc[[trial]]),
+        latency=_latency(bench, graph),
+    )
+    return write(
+        network,
+        folder or results.folder / "exports" / str(trial) / target,
+        images=np.asarray(images),
+        reference=forward,
+    )
+
+
+def _origin(bench: Workbench, arch: Arch) -> Origin:
+    digests = {name: table.digest() for name, table in bench.tables.items()}
+    return Origin.of(bench.space, arch, bench.experiment.seed, digests)
+
+
+def _metrics(rows: Any) -> list[Metric]:
+    """Figures of a network; those of the latest stage stand for it."""
+    found = {}
+    for _, row in rows.iterrows():
+        one = row.to_frame().T
+        for name in numeric(one):
+            value, source = row[name], row[f"{name}.source"]
+            if isinstance(source, str) and np.isfinite(value):
+                found[name] = Metric(name, float(value), source.split()[0])
+    return list(found.values())
+
+
+def _latency(bench: Workbench, graph: Graph) -> dict[str, dict[str, Any]]:
+    """The network measured once more on each device that can be measured here."""
+    out = {}
+    for name, device in bench.devices.items():
+        if device.runner is not None:
+            provenance = capture(create(device).runtime, device.threads)
+            [found] = measure_networks(device, [graph], seed=bench.experiment.seed)
+            out[name] = {
+                "value_ms": found.value_us / 1e3,
+                "spread_ms": found.spread_us / 1e3,
+                "runs": found.n,
+                "source": found.source,
+                "provenance": asdict(provenance),
+            }
+    return out

@@ -1,0 +1,143 @@
+"""The search: ask, estimate, note, tell; every generation is on disk before it counts."""
+
+from collections.abc import Mapping
+
+import numpy as np
+from jaxtyping import Float
+
+from nas.config.schema import Experiment
+from nas.costs import Costs
+from nas.journal import Record
+from nas.log import Log
+from nas.objectives import to_F, to_G
+from nas.pareto import hypervolume, nondominated
+from nas.search import registry
+from nas.store import RunStore
+from nas.trials import Batch
+from predictors.base import Predictor
+from search_spaces.space import Archs
+
+_Z90 = 1.645
+
+
+class Explorer:
+    """Searches with estimates: the predictor's accuracy, the tables' latency.
+
+    Args:
+        experiment: objectives, constraints, algorithm, seed.
+        costs: of the space on the devices.
+        predictor: of accuracy.
+        store: where every generation is noted.
+        log: told how far the search is.
+    """
+
+    def __init__(
+        self, experiment: Experiment, costs: Costs, predictor: Predictor, store: RunStore, log: Log
+    ) -> None:
+        self.experiment = experiment
+        self.costs = costs
+        self.predictor = predictor
+        self.store = store
+        self.log = log
+
+    def run(self, type: str, stage: str) -> None:
+        """Search with an algorithm until the evaluations are spent; continue where it stopped."""
+        config = self.experiment.search
+        parameters = {"population": config.population} if type != "random" else {}
+        space = self.costs.blocks.space
+        algorithm = registry.create(type, space, self.experiment.seed, **parameters)
+        spent = 0
+        for batch in self._noted(stage):
+            algorithm.tell(batch.archs, *self._matrices(batch.columns))
+            spent += len(batch.archs)
+        while spent < config.evaluations:
+            archs = algorithm.ask(min(config.population, config.evaluations - spent))
+            if not len(archs):
+                self.log(f"{stage}: all {spent} architectures of the space have been tried")
+                break
+            batch = self._estimate(archs, stage)
+            self.store.append(batch)
+            algorithm.tell(archs, *self._matrices(batch.columns))
+            spent += len(archs)
+            self.log.progress(stage, spent, config.evaluations)
+
+    def facts(self) -> dict[str, float]:
+        """Hypervolumes of the search and of random search, at equal numbers of evaluations.
+
+        The reference point is the worst value of each objective among both.
+        """
+        F, feasible = self._told("search")
+        F_random, feasible_random = self._told("random")
+        n = min(len(F), len(F_random))
+        every = np.concatenate([F, F_random])
+        # A little beyond the worst, so that the extremes of a front count as well.
+        reference = every.max(0) + 0.01 * np.ptp(every, axis=0)
+        return {
+            "evaluations": n,
+            "hypervolume": hypervolume(F[:n][feasible[:n]], reference),
+            "hypervolume_random": hypervolume(F_random[:n][feasible_random[:n]], reference),
+        }
+
+    def progress(self, stage: str, reference: Float[np.ndarray, " m"]) -> list[tuple[int, float]]:
+        """Hypervolume after each generation: `(evaluations, hypervolume)`."""
+        F, feasible = self._told(stage)
+        sizes = np.cumsum([len(batch.archs) for batch in self._noted(stage)])
+        return [(int(n), hypervolume(F[:n][feasible[:n]], reference)) for n in sizes]
+
+    def front(self, n: int) -> Archs:
+        """At most `n` architectures of the front of estimates, spread over it.
+
+        Raises:
+            RunError: no architecture that meets all constraints was found.
+        """
+        archs = np.concatenate([batch.archs for batch in self._noted("search")])
+        F, feasible = self._told("search")
+        best = np.flatnonzero(feasible)[nondominated(F[feasible])]
+        best = best[np.unique(F[best], axis=0, return_index=True)[1]]
+        return archs[best[spread(F[best], n)]]
+
+    def _estimate(self, archs: Archs, stage: str) -> Batch:
+        prediction = self.predictor.predict(archs)
+        half = _Z90 * prediction.std
+        columns = {"accuracy": prediction.mean, **self.costs.evaluate(archs)}
+        sources = {"accuracy": "predicted", **self.costs.sources()}
+        return Batch(
+            stage,
+            archs,
+            columns,
+            sources,
+            {
+                "accuracy": (prediction.mean - half, prediction.mean + half),
+                **self.costs.intervals(archs),
+            },
+        )
+
+    def _matrices(
+        self, columns: Mapping[str, np.ndarray]
+    ) -> tuple[Float[np.ndarray, "n m"], Float[np.ndarray, "n c"]]:
+        return to_F(columns, self.experiment.objectives), to_G(columns, self.experiment.constraints)
+
+    def _told(self, stage: str) -> tuple[Float[np.ndarray, "n m"], np.ndarray]:
+        parts = [self._matrices(batch.columns) for batch in self._noted(stage)]
+        F, G = (np.concatenate(matrices) for matrices in zip(*parts, strict=True))
+        return F, (G <= 0).all(1)
+
+    def _noted(self, stage: str) -> list[Batch]:
+        records: list[Record] = self.store.journal.records
+        chosen = [r for r in records if r["kind"] == "trials" and r["stage"] == stage]
+        return [Batch.from_record(record) for record in chosen]
+
+
+def spread(F: Float[np.ndarray, "n m"], n: int) -> np.ndarray:
+    """Rows of a front that cover it: the extremes, then always the one farthest from the chosen.
+
+    Returns:
+        At most `n` row numbers.
+    """
+    scaled = (F - F.min(0)) / np.maximum(np.ptp(F, axis=0), 1e-12)
+    chosen = list(dict.fromkeys(int(i) for i in np.argmin(scaled, 0)))[:n]
+    distance = np.full(len(F), np.inf)
+    while len(chosen) < min(n, len(F)):
+        distance = np.linalg.norm(scaled[:, None] - scaled[None, chosen], axis=2).min(1)
+        chosen.append(int(np.argmax(distance)))
+    return np.array(chosen, int)
