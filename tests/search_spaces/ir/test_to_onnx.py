@@ -34,7 +34,7 @@ def random_params(graph: Graph, seed: int = 0) -> dict[str, Arrays]:
     rng = np.random.default_rng(seed)
     return {
         node.name: {
-            name: rng.normal(size=spec.shape).astype(np.float32)
+            name: rng.normal(0, spec.fan_in**-0.5, spec.shape).astype(np.float32)
             for name, spec in node.params.items()
         }
         for node in graph.nodes
@@ -116,7 +116,7 @@ REFERENCE: dict[str, Callable[..., np.ndarray]] = {
     "relu6": lambda x: np.clip(x, 0, 6),
     "hswish": lambda x: x * hsigmoid(x),
     "hsigmoid": hsigmoid,
-    "sigmoid": lambda x: 1 / (1 + np.exp(-x)),
+    "sigmoid": lambda x: (1 + np.tanh(x / 2)) / 2,
     "gelu": lambda x: x * (1 + np.vectorize(erf)(x / 2**0.5)) / 2,
     "softmax": softmax,
     "add": lambda x, y: x + y,
