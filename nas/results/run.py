@@ -1,7 +1,6 @@
 """A run, opened for reading: its trials, fronts and reports as tables."""
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -155,12 +154,20 @@ class Results:
         """
         import pandas as pd
 
+        report = self.fit_report(metric)
+        rows = {name: report[name] for name in ("model", "ridge", "macs") if report[name]}
+        return pd.DataFrame.from_dict(rows, orient="index")
+
+    def fit_report(self, metric: str = "accuracy") -> dict[str, Any]:
+        """`FitReport.to_dict()` of a predictor.
+
+        Raises:
+            InputError: the run has no such predictor (yet).
+        """
         path = self.folder / "predictors" / metric / "report.json"
         if not path.is_file():
             raise InputError(f"{path}: the run has no report of a predictor of {metric} (yet)")
-        report: Mapping[str, Any] = json.loads(path.read_text())
-        rows = {name: report[name] for name in ("model", "ridge", "macs") if report[name]}
-        return pd.DataFrame.from_dict(rows, orient="index")
+        return json.loads(path.read_text())
 
     def _trials(self, stage: str) -> "DataFrame":
         table = self.trials(stage)

@@ -1,0 +1,194 @@
+"""All that a report shows, as plain data: gathered in `nas.ui.gather`, drawn in `nas.ui.report`."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from nas.objectives import Objective
+from nas.pareto import hypervolume
+
+
+@dataclass(frozen=True)
+class Number:
+    """A number with where it comes from (`measured`, `predicted` …) and its bounds, if any."""
+
+    value: float
+    source: str
+    lower: float = float("nan")
+    upper: float = float("nan")
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network of the front.
+
+    Args:
+        trial: its id in the run.
+        choices: the architecture in words.
+        predicted: what the search knew of it, by column.
+        measured: what the verification found, by column; empty where it was not verified.
+    """
+
+    trial: int
+    choices: Mapping[str, Any]
+    predicted: Mapping[str, Number]
+    measured: Mapping[str, Number] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Estimates beside measurements of the same networks.
+
+    Args:
+        column: the metric, such as `latency_ms@cpu`.
+        networks: which networks these are, as a reader should know them.
+        predicted: the estimates.
+        measured: the measurements.
+        lower: lower bounds of the estimates, NaN where there are none.
+        upper: upper bounds.
+        labels: a name for each network, such as its trial id.
+    """
+
+    column: str
+    networks: str
+    predicted: Float[np.ndarray, " n"]
+    measured: Float[np.ndarray, " n"]
+    lower: Float[np.ndarray, " n"]
+    upper: Float[np.ndarray, " n"]
+    labels: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Hypervolume as a search went on.
+
+    Args:
+        algorithm: as the reader knows it.
+        evaluations: networks evaluated so far.
+        hypervolume: of the feasible ones among them.
+    """
+
+    algorithm: str
+    evaluations: Int[np.ndarray, " p"]
+    hypervolume: Float[np.ndarray, " p"]
+
+
+@dataclass(frozen=True)
+class TableFacts:
+    """What a device's latency table knows of the space.
+
+    Args:
+        device: its id.
+        needed: distinct units that the space can emit.
+        measured: how many of them the table holds.
+        networks: whole networks measured, from which the correction is fitted.
+        missing: keys of the units that it does not hold.
+        provenance: host, processor, runtime, date … of its sessions, newest last.
+    """
+
+    device: str
+    needed: int
+    measured: int
+    networks: int
+    missing: Sequence[str]
+    provenance: Sequence[Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class ReportData:
+    """A run as its report shows it.
+
+    Args:
+        name: of the run.
+        objectives: in the run's order.
+        networks: the front that the search found, and all verified networks.
+        evaluated: objective values of evaluated networks by column, a background for the front.
+        n_evaluated: how many networks the search evaluated (`evaluated` may hold fewer).
+        comparisons: predicted against measured.
+        predictors: `FitReport.to_dict()` of each predictor by metric.
+        tables: of each device.
+        progress: of the search and of random search beside it.
+        seconds: duration of each stage.
+        environment: machine and versions.
+        config: the resolved experiment, YAML.
+    """
+
+    name: str
+    objectives: Sequence[Objective]
+    networks: Sequence[Network]
+    evaluated: Mapping[str, Float[np.ndarray, " e"]]
+    n_evaluated: int
+    comparisons: Sequence[Comparison]
+    predictors: Mapping[str, Mapping[str, Any]]
+    tables: Sequence[TableFacts]
+    progress: Sequence[Progress]
+    seconds: Mapping[str, float]
+    environment: Mapping[str, Any]
+    config: str
+
+    @property
+    def verified(self) -> list[Network]:
+        """The networks that were measured."""
+        return [network for network in self.networks if network.measured]
+
+
+def progress(
+    algorithm: str,
+    F: Float[np.ndarray, "n m"],
+    G: Float[np.ndarray, "n c"],
+    reference: Float[np.ndarray, " m"],
+    points: int = 40,
+) -> Progress:
+    """The hypervolume after growing shares of the evaluations.
+
+    Args:
+        algorithm: as the reader knows it.
+        F: objectives in order of evaluation.
+        G: constraints, feasible where all are <= 0.
+        reference: worst corner, the same for all that are compared.
+        points: about how many points the curve has.
+    """
+    counts = np.unique(np.linspace(1, len(F), min(points, len(F))).astype(np.int64))
+    feasible = np.all(G <= 0, axis=1)
+    volumes = [hypervolume(F[:count][feasible[:count]], reference) for count in counts]
+    return Progress(algorithm, counts, np.array(volumes, float))
+
+
+_TITLES = {
+    "accuracy": ("accuracy", "%", 100.0),
+    "test_accuracy": ("test accuracy", "%", 100.0),
+    "macs": ("multiply-accumulates", "M", 1e-6),
+    "params": ("parameters", "k", 1e-3),
+    "latency_ms": ("latency", "ms", 1.0),
+    "energy_mj": ("energy", "mJ", 1.0),
+    "peak_sram_kib": ("peak SRAM", "KiB", 1.0),
+    "flash_kib": ("flash", "KiB", 1.0),
+}
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """How a column's numbers are written: its title, its unit and the factor into that unit."""
+
+    title: str
+    unit: str
+    factor: float
+
+    def text(self, value: float) -> str:
+        """The number with its unit, to four digits."""
+        return f"{value * self.factor:.4g} {self.unit}".strip()
+
+    @property
+    def axis(self) -> str:
+        """Title of an axis."""
+        return f"{self.title} ({self.unit})" if self.unit else self.title
+
+
+def quantity(column: str) -> Quantity:
+    """How to write a column; one that is not known is written as it is."""
+    metric, _, device = column.partition("@")
+    title, unit, factor = _TITLES.get(metric, (metric, "", 1.0))
+    return Quantity(f"{title} on {device}" if device else title, unit, factor)

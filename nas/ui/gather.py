@@ -1,0 +1,140 @@
+"""From a run's folder to what its report shows."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hw_profiles.estimate import BoundTable
+from hw_profiles.table import LatencyTable
+from nas.results.run import Results
+from nas.store import RESOLVED
+from nas.ui.data import Comparison, Network, Number, Progress, ReportData, TableFacts
+
+if TYPE_CHECKING:
+    from pandas import DataFrame, Series
+
+# A browser draws this many points at ease.
+_MOST_POINTS = 4000
+
+
+def gather(
+    results: Results,
+    tables: Sequence[TableFacts] = (),
+    comparisons: Sequence[Comparison] = (),
+    curves: Sequence[Progress] = (),
+) -> ReportData:
+    """All that the run's folder knows, with what only the caller can add.
+
+    Args:
+        results: the run; its search must have started, its verification need not have.
+        tables: facts of the devices' tables, from `table_facts`.
+        comparisons: beyond those of the verified networks, such as a predictor's held-out ones.
+        curves: hypervolume of the search and of random search, from `nas.ui.data.progress`.
+    """
+    searched = results.trials("search")
+    columns = [objective.column for objective in results.config.objectives]
+    shown = np.unique(
+        np.linspace(0, len(searched) - 1, min(_MOST_POINTS, len(searched))).astype(int)
+    )
+    verified = results.trials("front")
+    networks = _networks(results, searched, verified)
+    metrics = {path.parent.name for path in (results.folder / "predictors").glob("*/report.json")}
+    return ReportData(
+        name=results.config.name,
+        objectives=results.config.objectives,
+        networks=networks,
+        evaluated={name: searched[name].to_numpy(float)[shown] for name in columns},
+        n_evaluated=len(searched),
+        comparisons=[*_verified(networks), *comparisons],
+        predictors={name: results.fit_report(name) for name in sorted(metrics)},
+        tables=tables,
+        progress=curves,
+        seconds={
+            stage: facts["seconds"] for stage, facts in results.stages.items() if "seconds" in facts
+        },
+        environment=results.environment,
+        config=(results.folder / RESOLVED).read_text(),
+    )
+
+
+def table_facts(table: LatencyTable, bound: BoundTable) -> TableFacts:
+    """What a table knows of the space that it is bound to."""
+    missing = bound.missing
+    return TableFacts(
+        device=table.device,
+        needed=len(bound.keys),
+        measured=len(bound.keys) - len(missing),
+        networks=len(table.networks_of(bound.space)),
+        missing=missing,
+        provenance=[
+            {
+                "host": session.host,
+                "processor": session.cpu,
+                "threads": session.threads,
+                "runtime": session.runtime,
+                "date": session.date,
+                "noisy": session.noisy,
+            }
+            for session in table.sessions
+        ],
+    )
+
+
+def _networks(results: Results, searched: "DataFrame", verified: "DataFrame") -> list[Network]:
+    front = results.pareto()
+    trials = [*front.index, *(trial for trial in verified.index if trial not in front.index)]
+    networks = []
+    for trial in trials:
+        row = searched.loc[trial] if trial in searched.index else verified.loc[trial]
+        networks.append(
+            Network(
+                int(trial),
+                results.space.decode(np.array(row["arch"])),
+                _numbers(searched.loc[trial]) if trial in searched.index else {},
+                _numbers(verified.loc[trial]) if trial in verified.index else {},
+            )
+        )
+    return networks
+
+
+def _numbers(row: "Series") -> dict[str, Number]:
+    values: dict[str, Any] = row.to_dict()
+    nan = float("nan")
+    return {
+        name: Number(
+            float(value),
+            values[f"{name}.source"],
+            float(values.get(f"{name}.lower", nan)),
+            float(values.get(f"{name}.upper", nan)),
+        )
+        for name, value in values.items()
+        if f"{name}.source" in values and np.isfinite(value)
+    }
+
+
+def _verified(networks: Sequence[Network]) -> list[Comparison]:
+    columns = dict.fromkeys(
+        column
+        for network in networks
+        for column, number in network.measured.items()
+        if column in network.predicted
+        # What both stages merely counted would lie on the diagonal by construction.
+        and number.source != network.predicted[column].source
+    )
+    comparisons = []
+    for column in columns:
+        both = [n for n in networks if column in n.measured and column in n.predicted]
+        predicted = [network.predicted[column] for network in both]
+        comparisons.append(
+            Comparison(
+                column,
+                "the verified networks",
+                np.array([number.value for number in predicted]),
+                np.array([network.measured[column].value for network in both]),
+                np.array([number.lower for number in predicted]),
+                np.array([number.upper for number in predicted]),
+                [f"network {network.trial}" for network in both],
+            )
+        )
+    return comparisons

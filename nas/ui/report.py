@@ -1,0 +1,287 @@
+"""`report.html` and `pareto.html`: one file each, with everything in it and nothing fetched."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from html import escape
+from importlib import resources
+from typing import Any
+
+import numpy as np
+
+from nas.ui import figures
+from nas.ui.data import Comparison, Network, Number, ReportData, TableFacts, quantity
+
+
+def render_report(data: ReportData) -> str:
+    """The whole report as one HTML page."""
+    sections = {
+        "front": ("Front", _front(data)),
+        "accuracy-of-estimates": ("Predicted and measured", _comparisons(data)),
+        "predictors": ("Predictors", _predictors(data)),
+        "tables": ("Latency tables", "".join(map(_table_facts, data.tables))),
+        "search": ("Search", _search(data)),
+        "run": ("Run", _run(data)),
+    }
+    there = {name: section for name, section in sections.items() if section[1]}
+    links = "".join(f'<a href="#{name}">{title}</a>' for name, (title, _) in there.items())
+    body = "".join(
+        f'<section id="{name}"><h2>{title}</h2>{content}</section>'
+        for name, (title, content) in there.items()
+    )
+    return _page(data, f"<nav>{links}</nav>{_facts(data)}", body)
+
+
+def render_front(data: ReportData) -> str:
+    """The front alone, as one HTML page."""
+    return _page(data, "", f"<section><h2>Front</h2>{_front(data)}</section>")
+
+
+def _page(data: ReportData, head: str, body: str) -> str:
+    from plotly.offline import get_plotlyjs
+
+    style = resources.files("nas.ui").joinpath("report.css").read_text("utf-8")
+    goals = " and ".join(
+        f"{'most' if objective.goal == 'max' else 'least'} {quantity(objective.column).title}"
+        for objective in data.objectives
+    )
+    summary = f"Searched for {goals}; {data.n_evaluated:,} networks evaluated."
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{escape(data.name)} · hwnas</title><style>{style}</style>"
+        f"<script>{get_plotlyjs()}</script></head><body><main>"
+        f"<header><h1>{escape(data.name)}</h1><p>{escape(summary)}</p>{head}</header>{body}"
+        f"<footer>hwnas {escape(str(data.environment.get('hwnas', '')))}</footer>"
+        "</main></body></html>\n"
+    )
+
+
+def _facts(data: ReportData) -> str:
+    facts = [(str(len(data.networks)), f"networks on the front, {len(data.verified)} verified")]
+    kind = "measured" if data.verified else "predicted"
+    pool: list[Mapping[str, Number]] = [getattr(n, kind) for n in data.verified or data.networks]
+    for objective in data.objectives:
+        having = [numbers for numbers in pool if objective.column in numbers]
+        if having:
+            pick = max if objective.goal == "max" else min
+            best = pick(having, key=lambda numbers: numbers[objective.column].value)
+            what, number = quantity(objective.column), best[objective.column]
+            text = f"{'highest' if pick is max else 'lowest'} {what.title}, {number.source}"
+            if objective.column == "accuracy" and "test_accuracy" in best:
+                text += f"; {what.text(best['test_accuracy'].value)} on the test images"
+            facts.append((what.text(number.value), text))
+    if data.seconds:
+        facts.append((_duration(sum(data.seconds.values())), "in all stages together"))
+    cards = (
+        f'<div class="fact"><b>{escape(value)}</b><span>{escape(text)}</span></div>'
+        for value, text in facts
+    )
+    return f'<div class="facts">{"".join(cards)}</div>'
+
+
+def _front(data: ReportData) -> str:
+    columns = [objective.column for objective in data.objectives]
+    if not data.networks:
+        return "<p>No network met all constraints.</p>"
+    plots = "".join(figures.front(data, x, columns[0]) for x in columns[1:])
+    return (
+        "<p>Each point is a network that no other one beats in all objectives. Blue: as the search "
+        "estimated it, the bars are the bounds of the estimate. Orange: measured at the end. Move "
+        "over a point to see its architecture; <code>nas export RUN/ID</code> exports it.</p>"
+        f"{plots}{_network_table(data)}"
+    )
+
+
+def _network_table(data: ReportData) -> str:
+    networks = data.verified or list(data.networks)
+    columns = list(dict.fromkeys(c for n in networks for c in [*n.measured, *n.predicted]))
+    first = data.objectives[0]
+    networks.sort(key=lambda n: _best(n, first.column), reverse=first.goal == "max")
+    head = ["id", *(quantity(column).axis for column in columns), "architecture"]
+    rows = [
+        [
+            str(network.trial),
+            *(_cell(network, column) for column in columns),
+            _details(network),
+        ]
+        for network in networks
+    ]
+    title = "Verified networks" if data.verified else "Networks, not verified yet"
+    return f"<h3>{title}</h3>{_table(head, rows, numbers=len(columns) + 1)}"
+
+
+def _best(network: Network, column: str) -> float:
+    number = network.measured.get(column) or network.predicted.get(column)
+    return number.value if number else float("nan")
+
+
+def _cell(network: Network, column: str) -> str:
+    parts = []
+    for kind, numbers in (("measured", network.measured), ("predicted", network.predicted)):
+        if column in numbers:
+            parts.append(_number(numbers[column], column, kind))
+    return "<br>".join(dict.fromkeys(parts))
+
+
+def _number(number: Number, column: str, kind: str) -> str:
+    what = quantity(column)
+    text = f"{number.value * what.factor:.4g}"
+    if np.isfinite(number.upper - number.lower):
+        text += (
+            f" <small>{number.lower * what.factor:.4g} to {number.upper * what.factor:.4g}</small>"
+        )
+    return f'{text} <small class="{kind}">{escape(number.source)}</small>'
+
+
+def _details(network: Network) -> str:
+    lines = "\n".join(map(escape, figures.described(network.choices)))
+    return f"<details><summary>show</summary><pre>{lines}</pre></details>"
+
+
+def _comparisons(data: ReportData) -> str:
+    if not data.comparisons:
+        return ""
+    parts = "".join(_comparison(c, number) for number, c in enumerate(data.comparisons))
+    return (
+        "<p>Estimates steer the search, measurements decide. On the line, both are equal; "
+        f'the bars are the bounds that the estimate claimed.</p><div class="pair">{parts}</div>'
+    )
+
+
+def _comparison(data: Comparison, number: int) -> str:
+    what = quantity(data.column)
+    error = np.abs(data.predicted - data.measured)
+    relative = error / np.abs(data.measured)
+    facts = [
+        f"{len(data.measured)} networks ({data.networks})",
+        f"mean error {what.text(float(error.mean()))}, {relative.mean():.1%} of the measured",
+        f"within 5 %: {np.mean(relative <= 0.05):.0%}",
+    ]
+    if len(data.measured) > 2:
+        facts.append(f"rank correlation (Spearman) {_spearman(data):.3f}")
+    bounded = np.isfinite(data.upper - data.lower)
+    if bounded.any():
+        inside = (data.lower <= data.measured) & (data.measured <= data.upper)
+        facts.append(f"inside the bounds: {inside[bounded].mean():.0%}")
+    return (
+        f"<div><h3>{escape(what.title.capitalize())}</h3>{figures.comparison(data, number)}"
+        f'<p class="note">{escape("; ".join(facts))}.</p></div>'
+    )
+
+
+def _spearman(data: Comparison) -> float:
+    from predictors.metrics import spearman
+
+    return spearman(data.measured, data.predicted)
+
+
+def _predictors(data: ReportData) -> str:
+    titles = {
+        "kendall": "Kendall tau",
+        "spearman": "Spearman",
+        "rmse": "RMSE",
+        "within_5pct": "within 5 %",
+        "within_10pct": "within 10 %",
+        "coverage_90": "in 90 % interval",
+        "regret_top10": "top-10 regret",
+    }
+    names = {"model": "predictor", "ridge": "ridge on one-hot", "macs": "MACs alone"}
+    parts = []
+    for metric, report in data.predictors.items():
+        rows = [
+            [name, *(f"{report[model][key]:.4g}" for key in titles)]
+            for model, name in names.items()
+            if report.get(model)
+        ]
+        parts.append(
+            f"<h3>{escape(quantity(metric).title.capitalize())}</h3>"
+            f"<p>Learned from {report['n_train']} networks that were evaluated and tested on "
+            f"{report['n_test']} others that neither it nor its baselines saw.</p>"
+            f"{_table(['', *titles.values()], rows, numbers=len(titles), first_number=1)}"
+        )
+    return "".join(parts)
+
+
+def _table_facts(facts: TableFacts) -> str:
+    missing = len(facts.missing)
+    lines = [
+        f"{facts.measured} of the {facts.needed} distinct blocks that the space can emit were "
+        f"measured on this device"
+        + (f"; {missing} are missing, and networks with them have no estimate." if missing else ".")
+    ]
+    if facts.networks:
+        lines.append(
+            f"What a sum of blocks misses, and the bounds, were fitted on {facts.networks} whole "
+            "networks measured end to end."
+        )
+    sessions = [{key: str(value) for key, value in row.items()} for row in facts.provenance]
+    table = (
+        _table(list(sessions[0]), [[escape(v) for v in s.values()] for s in sessions])
+        if sessions
+        else ""
+    )
+    keys = "\n".join(map(escape, facts.missing))
+    listed = (
+        f"<details><summary>missing blocks</summary><pre>{keys}</pre></details>" if keys else ""
+    )
+    return f"<h3>{escape(facts.device)}</h3><p>{' '.join(lines)}</p>{listed}{table}"
+
+
+def _search(data: ReportData) -> str:
+    if not data.progress:
+        return ""
+    ends = "; ".join(
+        f"{escape(curve.algorithm)} {curve.hypervolume[-1]:.5g} after {curve.evaluations[-1]:,}"
+        for curve in data.progress
+    )
+    return (
+        "<p>The hypervolume is the share of the objective space that the feasible networks found "
+        f"so far dominate: more is better.</p>{figures.searches(data.progress)}"
+        f'<p class="note">{ends} networks.</p>'
+    )
+
+
+def _run(data: ReportData) -> str:
+    stages = [[escape(stage), _duration(seconds)] for stage, seconds in data.seconds.items()]
+    parts = []
+    if stages:
+        parts.append(f"<h3>Time</h3>{_table(['stage', 'time'], stages)}")
+    rows = [[escape(key), escape(value)] for key, value in _flat(data.environment)]
+    parts.append(f"<h3>Environment</h3>{_table(['', ''], rows)}")
+    parts.append(
+        "<details><summary>configuration, with all defaults</summary>"
+        f"<pre>{escape(data.config)}</pre></details>"
+    )
+    return "".join(parts)
+
+
+def _flat(values: Mapping[str, Any], above: str = "") -> Iterable[tuple[str, str]]:
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{above}{key}.")
+        else:
+            yield f"{above}{key}", str(value)
+
+
+def _table(
+    head: Sequence[str], rows: Sequence[Sequence[str]], numbers: int = 0, first_number: int = 0
+) -> str:
+    """Rows are HTML already; `numbers` columns from `first_number` on stand to the right."""
+
+    def row(tag: str, cells: Sequence[str]) -> str:
+        marked = (
+            f"<{tag}{' class=number' if 0 <= i - first_number < numbers else ''}>{cell}</{tag}>"
+            for i, cell in enumerate(cells)
+        )
+        return f"<tr>{''.join(marked)}</tr>"
+
+    body = "".join(row("td", cells) for cells in rows)
+    top = f"<thead>{row('th', [escape(cell) for cell in head])}</thead>" if any(head) else ""
+    return f'<div class="scroll"><table>{top}<tbody>{body}</tbody></table></div>'
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
