@@ -69,7 +69,7 @@ clean:
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-	  { echo '$(PYTHON) is older than 3.11; give another: make PYTHON=python3.12 …' >&2; exit 1; }
+	  { echo '$(PYTHON) is not Python 3.11 or newer; give another: make PYTHON=python3.12 …' >&2; exit 1; }
 	$(MAKE_VENV)
 
 $(CORE): pyproject.toml | $(BIN)/python
