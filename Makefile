@@ -25,7 +25,7 @@ help:
 	@echo 'make test        the tests (WORKERS=2 processes)'
 	@echo 'make lint        style, types, layers'
 	@echo 'make docs        write docs/cli.md and the JSON schema of the experiment file'
-	@echo 'make notebook    run the results notebook'
+	@echo 'make notebook    make and run experiments/results.ipynb'
 	@echo 'make wheel       build the wheel into dist/'
 	@echo 'make clean       remove .venv and everything built'
 
@@ -55,9 +55,8 @@ docs-check: $(DEV)
 	diff docs/cli.md build/cli.md || { echo 'docs/cli.md is not current; run: make docs' >&2; exit 1; }
 
 notebook: $(DEV)
-	mkdir -p build
-	$(BIN)/jupytext --to ipynb --set-kernel - --execute --output build/results.ipynb \
-	  experiments/results.py
+	$(BIN)/jupytext --quiet --to ipynb --set-kernel python3 experiments/results.py
+	$(BIN)/jupyter-execute --inplace experiments/results.ipynb
 
 wheel: $(DEV)
 	rm -rf dist
