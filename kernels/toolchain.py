@@ -16,40 +16,40 @@ from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 
-_FLAGS = ("-O3", "-march=native", "-std=c++17", "-shared", "-fPIC", "-w")
+_FLAGS = ("-O2", "-march=native", "-std=c++17", "-shared", "-fPIC", "-w")
 _BUILD_LIMIT_S = 600
 
 _log = logging.getLogger(__name__)
 
 
 @functools.cache
-def _outcome(source: Path, include: str) -> ctypes.CDLL | str:
+def _outcome(sources: tuple[Path, ...], include: str) -> ctypes.CDLL | str:
     """The library, or why there is none: tried once a process."""
     if os.environ.get("HWNAS_NO_COMPILER", "0") not in ("", "0"):
         return "HWNAS_NO_COMPILER is set"
     reasons: list[str] = []
     for compiler in _compilers():
         try:
-            return _load_or_build(compiler, source, include)
+            return _load_or_build(compiler, sources, include)
         except (OSError, subprocess.SubprocessError) as error:
             reasons.append(f"{shlex.join(compiler)}: {_one_line(error)}")
     reason = "; ".join(reasons) or "no C++ compiler found (g++, clang++, or pip install ziglang)"
-    _log.warning("%s not built, a slower form is used: %s", source.name, reason)
+    _log.warning("%s not built, a slower form is used: %s", sources[0].name, reason)
     return reason
 
 
-def load_library(source: Path, *, include: str) -> ctypes.CDLL:
+def load_library(sources: tuple[Path, ...], *, include: str) -> ctypes.CDLL:
     """Load the shared library of a C++ file, building it if this machine has not yet.
 
     Args:
-        source: the C++ file.
-        include: folder of headers.
+        sources: the C++ file, then the headers beside it that it includes.
+        include: folder of foreign headers.
 
     Raises:
         NotImplementedError: there is no compiler that can build it; the message says why. The
             reason is logged once, so a caller may fall back in silence.
     """
-    outcome = _outcome(source, include)
+    outcome = _outcome(sources, include)
     if isinstance(outcome, str):
         raise NotImplementedError(outcome)
     return outcome
@@ -71,11 +71,14 @@ def _compilers() -> Iterator[tuple[str, ...]]:
         yield (sys.executable, "-m", "ziglang", "c++")
 
 
-def _load_or_build(compiler: tuple[str, ...], source: Path, include: str) -> ctypes.CDLL:
+def _load_or_build(
+    compiler: tuple[str, ...], sources: tuple[Path, ...], include: str
+) -> ctypes.CDLL:
     banner = subprocess.run(
         (*compiler, "--version"), capture_output=True, check=True, timeout=60
     ).stdout
-    facts = (source.read_bytes(), repr(_FLAGS), repr(compiler), banner, _cpu(), version("jaxlib"))
+    texts = (source.read_bytes() for source in sources)
+    facts = (*texts, repr(_FLAGS), repr(compiler), banner, _cpu(), version("jaxlib"))
     digest = hashlib.sha256()
     for fact in facts:
         digest.update((fact.encode() if isinstance(fact, str) else fact) + b"\0")
@@ -85,7 +88,7 @@ def _load_or_build(compiler: tuple[str, ...], source: Path, include: str) -> cty
             return ctypes.CDLL(str(library))
         except OSError:
             _log.info("%s can't be loaded; building it again", library)
-    _build(compiler, source, include, library)
+    _build(compiler, sources[0], include, library)
     return ctypes.CDLL(str(library))
 
 

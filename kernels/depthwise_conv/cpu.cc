@@ -18,152 +18,16 @@
 #include <mutex>
 #include <vector>
 
+#include "cpu_products.h"
+#include "cpu_rows.h"
 #include "xla/ffi/api/ffi.h"
 
 namespace ffi = xla::ffi;
 
 namespace {
 
-#if defined(__AVX512F__)
-constexpr int kLanes = 16, kRegisters = 32;
-#elif defined(__AVX__)
-constexpr int kLanes = 8, kRegisters = 16;
-#elif defined(__aarch64__)
-constexpr int kLanes = 4, kRegisters = 32;
-#else
-constexpr int kLanes = 4, kRegisters = 16;
-#endif
-constexpr int kMaxTaps = 7;         // of a row in one tile; longer rows take several passes
-constexpr int kGroupLanes = 64;     // channels of a task
-constexpr int kBatchParts = 16;     // parts of the batch that are summed apart
-
-typedef float Vec __attribute__((vector_size(kLanes * 4)));
-typedef float LooseVec __attribute__((vector_size(kLanes * 4), aligned(4), may_alias));
-using Index = std::ptrdiff_t;
-
-inline Vec Load(const float* p) { return *reinterpret_cast<const LooseVec*>(p); }
-inline void Store(float* p, Vec v) { *reinterpret_cast<LooseVec*>(p) = v; }
-
-#if defined(__clang__)
-#define UNROLL _Pragma("clang loop unroll(full)")
-#else
-#define UNROLL _Pragma("GCC unroll 64")
-#endif
-
-// Distances in floats between neighbours of a map or a kernel.
-struct Pitch {
-  Index row, pixel;
-};
-
-// `rows` rows of taps over T output pixels that lie `Step` input pixels apart. `in` is the pixel
-// that the first tap of the first output meets; columns outside [low, high) do not exist.
-struct Tile {
-  const float* in;
-  Pitch in_pitch;
-  const float* weight;
-  Pitch weight_pitch;
-  float* out;
-  Index out_pixel;
-  int rows, low, high;
-  bool add;
-};
-
-template <int Taps, int T, int Step, bool Edge>
-void Correlate(const Tile& a) {
-  Vec sum[T];
-  UNROLL for (int t = 0; t < T; ++t) sum[t] = a.add ? Load(a.out + t * a.out_pixel) : Vec{};
-  const float* in = a.in;
-  const float* weight = a.weight;
-  for (int y = 0; y < a.rows; ++y, in += a.in_pitch.row, weight += a.weight_pitch.row) {
-    Vec w[Taps];
-    UNROLL for (int k = 0; k < Taps; ++k) w[k] = Load(weight + k * a.weight_pitch.pixel);
-    UNROLL for (int m = 0; m < (T - 1) * Step + Taps; ++m) {
-      if (Edge && (m < a.low || m >= a.high)) continue;
-      const Vec v = Load(in + m * a.in_pitch.pixel);
-      UNROLL for (int k = 0; k < Taps; ++k) {
-        if (m >= k && (m - k) % Step == 0 && (m - k) / Step < T) sum[(m - k) / Step] += v * w[k];
-      }
-    }
-  }
-  UNROLL for (int t = 0; t < T; ++t) Store(a.out + t * a.out_pixel, sum[t]);
-}
-
-using CorrelateFn = void (*)(const Tile&);
-
-template <int Taps, int Step, bool Edge>
-CorrelateFn CorrelateOfWidth(int width) {
-  switch (width) {
-    case 8: return Correlate<Taps, 8, Step, Edge>;
-    case 7: return Correlate<Taps, 7, Step, Edge>;
-    case 4: return Correlate<Taps, 4, Step, Edge>;
-    case 2: return Correlate<Taps, 2, Step, Edge>;
-    default: return Correlate<Taps, 1, Step, Edge>;
-  }
-}
-
-template <int Step, bool Edge>
-CorrelateFn CorrelateOf(int taps, int width) {
-  switch (taps) {
-    case 1: return CorrelateOfWidth<1, Step, Edge>(width);
-    case 2: return CorrelateOfWidth<2, Step, Edge>(width);
-    case 3: return CorrelateOfWidth<3, Step, Edge>(width);
-    case 4: return CorrelateOfWidth<4, Step, Edge>(width);
-    case 5: return CorrelateOfWidth<5, Step, Edge>(width);
-    case 6: return CorrelateOfWidth<6, Step, Edge>(width);
-    default: return CorrelateOfWidth<7, Step, Edge>(width);
-  }
-}
-
-int TileWidth(int width, int left) {
-  if (width % 7 == 0) return 7;
-  return left >= 8 ? 8 : left >= 4 ? 4 : left >= 2 ? 2 : 1;
-}
-
-// One row of a correlation: out[x] = sum over taps of in[x * step + first + tap].
-struct Row {
-  const float* in;  // its column 0
-  Pitch in_pitch;
-  int in_width;
-  const float* weight;
-  Pitch weight_pitch;
-  int rows, taps, step, first;
-  float* out;
-  Index out_pixel;
-  int out_width;
-};
-
-void ZeroRow(float* out, Index pixel, int width) {
-  for (int x = 0; x < width; ++x) Store(out + x * pixel, Vec{});
-}
-
-void CorrelateRow(const Row& a) {
-  if (a.rows <= 0 || a.taps <= 0) return ZeroRow(a.out, a.out_pixel, a.out_width);
-  // Steps over 2 are rare: a tap at a time, over every step-th pixel.
-  const int max_taps = a.step > 2 ? 1 : kMaxTaps;
-  for (int x = 0; x < a.out_width;) {
-    const int width = TileWidth(a.out_width, a.out_width - x);
-    for (int tap = 0; tap < a.taps; tap += max_taps) {
-      const int taps = std::min(max_taps, a.taps - tap);
-      const int column = x * a.step + a.first + tap;
-      Tile tile{a.in + column * a.in_pitch.pixel, a.in_pitch,
-                a.weight + tap * a.weight_pitch.pixel, a.weight_pitch,
-                a.out + x * a.out_pixel, a.out_pixel,
-                a.rows, -column, a.in_width - column, tap > 0};
-      int step = a.step;
-      if (step > 2) {
-        tile.in_pitch.pixel *= step;
-        tile.low = column >= 0 ? 0 : (-column + step - 1) / step;
-        tile.high = tile.high <= 0 ? 0 : (tile.high + step - 1) / step;
-        step = 1;
-      }
-      const bool edge = tile.low > 0 || tile.high < (width - 1) * step + taps;
-      (step == 1 ? edge ? CorrelateOf<1, true>(taps, width) : CorrelateOf<1, false>(taps, width)
-                 : edge ? CorrelateOf<2, true>(taps, width) : CorrelateOf<2, false>(taps, width))(
-          tile);
-    }
-    x += width;
-  }
-}
+constexpr int kGroupLanes = 64;  // channels of a task
+constexpr int kBatchParts = 16;  // parts of the batch that are summed apart
 
 struct Shape {
   Index batches, n, height, width, out_height, out_width, channels, kernel, stride, padding;
@@ -174,15 +38,29 @@ struct Live {
   int kernel, channels, offset, padding;
 };
 
-int FloorDiv(int a, int b) { return a >= 0 ? a / b : -((-a + b - 1) / b); }
-int CeilDiv(int a, int b) { return -FloorDiv(-a, b); }
+// Distance in floats from an item's maps to those of the task's next item: fetched meanwhile,
+// since channels of one pixel at a time are too sparse for the hardware to foresee.
+struct Ahead {
+  Index in, out;
+};
+
+// Fetches the `part`-th of `parts` parts of a map.
+template <int Write>
+inline void Prefetch(const float* map, Index pixels, Index pixel, Index part, Index parts) {
+  const Index to = pixels * (part + 1) / parts;
+  for (Index i = pixels * part / parts; i < to; ++i) __builtin_prefetch(map + i * pixel, Write, 2);
+}
 
 // Pointers are at the item's first channel; `pixel` is the distance between pixels.
 void ForwardItem(const Shape& s, const Live& live, const float* x, const float* weight, float* out,
-                 Index pixel) {
+                 Index pixel, Ahead ahead) {
   const Pitch taps{s.kernel * pixel, pixel};
   const float* corner = weight + live.offset * (taps.row + taps.pixel);
   for (int y = 0; y < s.out_height; ++y) {
+    if (ahead.in) {
+      Prefetch<0>(x + ahead.in, s.height * s.width, pixel, y, s.out_height);
+      Prefetch<1>(out + ahead.out, s.out_height * s.out_width, pixel, y, s.out_height);
+    }
     const int top = y * int(s.stride) - live.padding;
     const int from = std::max(0, -top), to = std::min(live.kernel, int(s.height) - top);
     CorrelateRow({x + (top + from) * s.width * pixel, {s.width * pixel, pixel}, int(s.width),
@@ -193,122 +71,32 @@ void ForwardItem(const Shape& s, const Live& live, const float* x, const float* 
 
 // dx[i] = sum of g[o] * w[i + padding - o * stride]: for each residue of i + padding the taps of
 // that residue, backwards, correlated with g.
-void InputGradientItem(const Shape& s, const Live& live, const float* g, const float* weight,
-                       float* dx, Index pixel) {
+void InputGradientItem(const Shape& s, const Live& live, const float* x, const float* g,
+                       const float* weight, float* dx, Index pixel, Ahead ahead) {
   const int stride = int(s.stride);
   const Pitch taps{s.kernel * pixel, pixel};
   const float* corner = weight + live.offset * (taps.row + taps.pixel);
   for (int y = 0; y < s.height; ++y) {
+    if (ahead.in) {
+      Prefetch<0>(g + ahead.out, s.out_height * s.out_width, pixel, y, s.height);
+      Prefetch<0>(x + ahead.in, s.height * s.width, pixel, y, s.height);
+      Prefetch<1>(dx + ahead.in, s.height * s.width, pixel, y, s.height);
+    }
     // Output rows whose tap y + padding - o * stride is in the kernel.
     const int first_o = std::max(0, CeilDiv(y + live.padding - live.kernel + 1, stride));
     const int last_o = std::min(int(s.out_height) - 1, FloorDiv(y + live.padding, stride));
     const int first_tap = y + live.padding - first_o * stride;
-    for (int x = 0; x < std::min(stride, int(s.width)); ++x) {
-      const int phase = ((x + live.padding) % stride + stride) % stride;
+    for (int first = 0; first < std::min(stride, int(s.width)); ++first) {
+      const int phase = ((first + live.padding) % stride + stride) % stride;
       const int count = phase < live.kernel ? (live.kernel - phase + stride - 1) / stride : 0;
-      const int last_column = FloorDiv(x + live.padding, stride);
+      const int last_column = FloorDiv(first + live.padding, stride);
       CorrelateRow({g + first_o * s.out_width * pixel, {s.out_width * pixel, pixel},
                     int(s.out_width),
                     corner + first_tap * taps.row + (phase + (count - 1) * stride) * taps.pixel,
                     {-stride * taps.row, -stride * taps.pixel}, last_o - first_o + 1, count, 1,
-                    last_column - count + 1, dx + (y * s.width + x) * pixel, stride * pixel,
-                    (int(s.width) - x + stride - 1) / stride});
+                    last_column - count + 1, dx + (y * s.width + first) * pixel, stride * pixel,
+                    (int(s.width) - first + stride - 1) / stride});
     }
-  }
-}
-
-// Sums over a map of g[o] * x[o * stride + tap] for `rows` x Taps taps, added to `sums`.
-struct Taps2d {
-  const float* x;
-  const float* g;
-  Index pixel;
-  float* sums;
-  Index sums_row;
-  int height, width, out_height, out_width;
-  int top, left;  // input pixel that the first tap meets at output (0, 0)
-  int rows, stride;
-};
-
-constexpr int RowsAtOnce(int taps) {
-  const int rows = (kRegisters - 9) / taps;
-  return rows < 1 ? 1 : rows > 4 ? 4 : rows;
-}
-
-template <int Taps, int T, int Step, int Rows>
-inline void AddProducts(const Taps2d& a, Vec (&sum)[Rows][Taps], int y, int x) {
-  const float* g = a.g + (Index(y) * a.out_width + x) * a.pixel;
-  Vec gradient[T];
-  UNROLL for (int t = 0; t < T; ++t) gradient[t] = Load(g + t * a.pixel);
-  const int stride = Step == 0 ? a.stride : Step;
-  const int column = x * stride + a.left;
-  UNROLL for (int r = 0; r < Rows; ++r) {
-    const int row = y * stride + a.top + r;
-    if (r >= a.rows || row < 0 || row >= a.height) continue;
-    const float* in = a.x + (Index(row) * a.width + column) * a.pixel;
-    if (Step == 0) {
-      for (int t = 0; t < T; ++t) {
-        UNROLL for (int k = 0; k < Taps; ++k) {
-          const int at = t * stride + k;
-          if (at + column >= 0 && at + column < a.width) sum[r][k] += Load(in + at * a.pixel) * gradient[t];
-        }
-      }
-      continue;
-    }
-    constexpr int kStep = Step == 0 ? 1 : Step;
-    UNROLL for (int m = 0; m < (T - 1) * kStep + Taps; ++m) {
-      if (column + m < 0 || column + m >= a.width) continue;
-      const Vec v = Load(in + m * a.pixel);
-      UNROLL for (int k = 0; k < Taps; ++k) {
-        if (m >= k && (m - k) % kStep == 0 && (m - k) / kStep < T) {
-          sum[r][k] += v * gradient[(m - k) / kStep];
-        }
-      }
-    }
-  }
-}
-
-template <int Taps, int Step>
-void AddTaps(const Taps2d& a) {
-  constexpr int Rows = RowsAtOnce(Taps);
-  Vec sum[Rows][Taps];
-  UNROLL for (int r = 0; r < Rows; ++r) {
-    UNROLL for (int k = 0; k < Taps; ++k) {
-      sum[r][k] = r < a.rows ? Load(a.sums + r * a.sums_row + k * kLanes) : Vec{};
-    }
-  }
-  const int stride = Step == 0 ? a.stride : Step;
-  // Output rows that meet a real input row at some tap.
-  const int from = std::max(0, CeilDiv(1 - a.top - a.rows, stride));
-  const int to = std::min(a.out_height - 1, FloorDiv(a.height - 1 - a.top, stride));
-  for (int y = from; y <= to; ++y) {
-    for (int x = 0; x < a.out_width;) {
-      const int width = Step == 0 ? 1 : TileWidth(a.out_width, a.out_width - x);
-      switch (width) {
-        case 8: AddProducts<Taps, 8, Step, Rows>(a, sum, y, x); break;
-        case 7: AddProducts<Taps, 7, Step, Rows>(a, sum, y, x); break;
-        case 4: AddProducts<Taps, 4, Step, Rows>(a, sum, y, x); break;
-        case 2: AddProducts<Taps, 2, Step, Rows>(a, sum, y, x); break;
-        default: AddProducts<Taps, 1, Step, Rows>(a, sum, y, x); break;
-      }
-      x += width;
-    }
-  }
-  UNROLL for (int r = 0; r < Rows; ++r) {
-    UNROLL for (int k = 0; k < Taps; ++k) {
-      if (r < a.rows) Store(a.sums + r * a.sums_row + k * kLanes, sum[r][k]);
-    }
-  }
-}
-
-template <int Step>
-void AddTapsOf(int taps, const Taps2d& a) {
-  switch (taps) {
-    case 1: return AddTaps<1, Step>(a);
-    case 2: return AddTaps<2, Step>(a);
-    case 3: return AddTaps<3, Step>(a);
-    case 4: return AddTaps<4, Step>(a);
-    case 5: return AddTaps<5, Step>(a);
-    default: return AddTaps<7, Step>(a);
   }
 }
 
@@ -317,7 +105,7 @@ void WeightGradientItem(const Shape& s, const Live& live, const float* x, const 
                         float* sums, Index pixel) {
   const Index sums_row = Index(live.kernel) * kLanes;
   for (int tap = 0; tap < live.kernel;) {
-    const int taps = live.kernel - tap == 6 ? 5 : std::min(kMaxTaps, live.kernel - tap);
+    const int taps = TapsAtOnce(live.kernel - tap, 2);
     const int rows_at_once = RowsAtOnce(taps);
     for (int row = 0; row < live.kernel; row += rows_at_once) {
       const Taps2d part{x, g, pixel, sums + row * sums_row + tap * kLanes, sums_row,
@@ -445,13 +233,14 @@ void ForwardTask(const Problem& p, const Task& t, const float* x, const float* w
     float* result = out + (t.batch * s.n + n) * p.out_size;
     if (narrow && t.blocks > 0) {
       Widen(image, in_pixels, s.channels, wide.data());
-      ForwardItem(s, t.live, wide.data(), wide_weight, wide_out, kLanes);
+      ForwardItem(s, t.live, wide.data(), wide_weight, wide_out, kLanes, {0, 0});
       Narrow(wide_out, out_pixels, s.channels, result);
       continue;
     }
+    const Ahead ahead{n + 1 < t.last ? p.in_size : 0, n + 1 < t.last ? p.out_size : 0};
     for (Index b = 0; b < t.blocks; ++b) {
       const Index c = t.group.start(b);
-      ForwardItem(s, t.live, image + c, w + c, result + c, s.channels);
+      ForwardItem(s, t.live, image + c, w + c, result + c, s.channels, ahead);
     }
     ZeroChannels(result, out_pixels, s.channels, Covered(t), t.group_end);
   }
@@ -478,15 +267,16 @@ void BackwardTask(const Problem& p, const Task& t, const float* x, const float* 
       Widen(image, in_pixels, s.channels, wide.data());
       Widen(gradient, out_pixels, s.channels, wide_g);
       WeightGradientItem(s, t.live, wide.data(), wide_g, sums.data(), kLanes);
-      InputGradientItem(s, t.live, wide_g, wide_weight, wide_dx, kLanes);
+      InputGradientItem(s, t.live, wide.data(), wide_g, wide_weight, wide_dx, kLanes, {0, 0});
       Narrow(wide_dx, in_pixels, s.channels, result);
       continue;
     }
+    const Ahead ahead{n + 1 < t.last ? p.in_size : 0, n + 1 < t.last ? p.out_size : 0};
     for (Index b = 0; b < t.blocks; ++b) {
       const Index c = t.group.start(b);
       WeightGradientItem(s, t.live, image + c, gradient + c, sums.data() + b * live_taps * kLanes,
                          s.channels);
-      InputGradientItem(s, t.live, gradient + c, w + c, result + c, s.channels);
+      InputGradientItem(s, t.live, image + c, gradient + c, w + c, result + c, s.channels, ahead);
     }
     ZeroChannels(result, in_pixels, s.channels, Covered(t), t.group_end);
   }
@@ -497,7 +287,8 @@ void BackwardTask(const Problem& p, const Task& t, const float* x, const float* 
     const Index c = narrow ? 0 : t.group.start(b);
     const Index lanes = std::min<Index>(kLanes, t.live.channels - c);
     for (Index i = 0; i < live_taps; ++i) {
-      const Index row = t.live.offset + i / t.live.kernel, column = t.live.offset + i % t.live.kernel;
+      const Index row = t.live.offset + i / t.live.kernel;
+      const Index column = t.live.offset + i % t.live.kernel;
       std::memcpy(dw + (row * s.kernel + column) * s.channels + c,
                   sums.data() + (b * live_taps + i) * kLanes, sizeof(float) * lanes);
     }

@@ -14,14 +14,16 @@ from jaxtyping import Float, Int
 
 from kernels.toolchain import load_library
 
-_SOURCE = Path(__file__).with_name("cpu.cc")
+_SOURCES = tuple(
+    Path(__file__).with_name(name) for name in ("cpu.cc", "cpu_rows.h", "cpu_products.h")
+)
 _FORWARD = "hwnas_depthwise_conv_forward"
 _BACKWARD = "hwnas_depthwise_conv_backward"
 
 
 @functools.cache
 def _register() -> None:
-    library: ctypes.CDLL = load_library(_SOURCE, include=jax.ffi.include_dir())
+    library: ctypes.CDLL = load_library(_SOURCES, include=jax.ffi.include_dir())
     for name, symbol in ((_FORWARD, "DepthwiseForward"), (_BACKWARD, "DepthwiseBackward")):
         handler = jax.ffi.pycapsule(getattr(library, symbol))
         jax.ffi.register_ffi_target(name, handler, platform="cpu")

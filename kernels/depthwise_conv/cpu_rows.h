@@ -1,0 +1,164 @@
+// One row of a correlation over vectors of channels, in tiles whose sums stay in registers.
+
+#ifndef HWNAS_DEPTHWISE_CONV_CPU_ROWS_H_
+#define HWNAS_DEPTHWISE_CONV_CPU_ROWS_H_
+
+#include <algorithm>
+#include <cstddef>
+
+namespace {
+
+#if defined(__AVX512F__)
+constexpr int kLanes = 16, kRegisters = 32;
+#elif defined(__AVX__)
+constexpr int kLanes = 8, kRegisters = 16;
+#elif defined(__aarch64__)
+constexpr int kLanes = 4, kRegisters = 32;
+#else
+constexpr int kLanes = 4, kRegisters = 16;
+#endif
+constexpr int kMaxTaps = 7;         // of a row in one tile; longer rows take several passes
+
+typedef float Vec __attribute__((vector_size(kLanes * 4)));
+typedef float LooseVec __attribute__((vector_size(kLanes * 4), aligned(4), may_alias));
+using Index = std::ptrdiff_t;
+
+inline Vec Load(const float* p) { return *reinterpret_cast<const LooseVec*>(p); }
+inline void Store(float* p, Vec v) { *reinterpret_cast<LooseVec*>(p) = v; }
+
+#if defined(__clang__)
+#define UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define UNROLL _Pragma("GCC unroll 64")
+#endif
+
+inline int FloorDiv(int a, int b) { return a >= 0 ? a / b : -((-a + b - 1) / b); }
+inline int CeilDiv(int a, int b) { return -FloorDiv(-a, b); }
+
+// Distances in floats between neighbours of a map or a kernel.
+struct Pitch {
+  Index row, pixel;
+};
+
+// `rows` rows of taps over T output pixels that lie `Step` input pixels apart. `in` is the pixel
+// that the first tap of the first output meets; columns outside [low, high) do not exist.
+struct Tile {
+  const float* in;
+  Pitch in_pitch;
+  const float* weight;
+  Pitch weight_pitch;
+  float* out;
+  Index out_pixel;
+  int rows, low, high;
+  bool add;
+};
+
+template <int Taps, int T, int Step>
+void Correlate(const Tile& a) {
+  Vec sum[T];
+  UNROLL for (int t = 0; t < T; ++t) sum[t] = a.add ? Load(a.out + t * a.out_pixel) : Vec{};
+  const float* in = a.in;
+  const float* weight = a.weight;
+  for (int y = 0; y < a.rows; ++y, in += a.in_pitch.row, weight += a.weight_pitch.row) {
+    Vec w[Taps];
+    UNROLL for (int k = 0; k < Taps; ++k) w[k] = Load(weight + k * a.weight_pitch.pixel);
+    UNROLL for (int m = 0; m < (T - 1) * Step + Taps; ++m) {
+      if (m < a.low || m >= a.high) continue;
+      const Vec v = Load(in + m * a.in_pitch.pixel);
+      UNROLL for (int k = 0; k < Taps; ++k) {
+        if (m >= k && (m - k) % Step == 0 && (m - k) / Step < T) sum[(m - k) / Step] += v * w[k];
+      }
+    }
+  }
+  UNROLL for (int t = 0; t < T; ++t) Store(a.out + t * a.out_pixel, sum[t]);
+}
+
+using CorrelateFn = void (*)(const Tile&);
+
+template <int Taps, int Step>
+CorrelateFn CorrelateOfWidth(int width) {
+  switch (width) {
+    case 8: return Correlate<Taps, 8, Step>;
+    case 7: return Correlate<Taps, 7, Step>;
+    case 4: return Correlate<Taps, 4, Step>;
+    case 2: return Correlate<Taps, 2, Step>;
+    default: return Correlate<Taps, 1, Step>;
+  }
+}
+
+// The tap counts that have a tile of their own; others take several passes.
+int TapsAtOnce(int taps, int step) {
+  if (step == 1) return taps == 6 ? 5 : std::min(taps, kMaxTaps);
+  return step > 2 ? 1 : taps >= 7 ? 7 : taps >= 5 ? 5 : taps >= 3 ? 3 : 1;
+}
+
+CorrelateFn CorrelateOf(int taps, int step, int width) {
+  if (step == 2) {
+    switch (taps) {
+      case 7: return CorrelateOfWidth<7, 2>(width);
+      case 5: return CorrelateOfWidth<5, 2>(width);
+      case 3: return CorrelateOfWidth<3, 2>(width);
+      default: return CorrelateOfWidth<1, 2>(width);
+    }
+  }
+  switch (taps) {
+    case 7: return CorrelateOfWidth<7, 1>(width);
+    case 5: return CorrelateOfWidth<5, 1>(width);
+    case 4: return CorrelateOfWidth<4, 1>(width);
+    case 3: return CorrelateOfWidth<3, 1>(width);
+    case 2: return CorrelateOfWidth<2, 1>(width);
+    default: return CorrelateOfWidth<1, 1>(width);
+  }
+}
+
+int TileWidth(int width, int left) {
+  if (width % 7 == 0) return 7;
+  return left >= 8 ? 8 : left >= 4 ? 4 : left >= 2 ? 2 : 1;
+}
+
+// One row of a correlation: out[x] = sum over taps of in[x * step + first + tap].
+struct Row {
+  const float* in;  // its column 0
+  Pitch in_pitch;
+  int in_width;
+  const float* weight;
+  Pitch weight_pitch;
+  int rows, taps, step, first;
+  float* out;
+  Index out_pixel;
+  int out_width;
+};
+
+void ZeroRow(float* out, Index pixel, int width) {
+  for (int x = 0; x < width; ++x) Store(out + x * pixel, Vec{});
+}
+
+void CorrelateRow(const Row& a) {
+  if (a.rows <= 0 || a.taps <= 0) return ZeroRow(a.out, a.out_pixel, a.out_width);
+  // Steps over 2 are rare: a tap at a time, over every step-th pixel.
+  const int stretch = a.step > 2 ? a.step : 1, step = a.step / stretch;
+  for (int x = 0; x < a.out_width;) {
+    const int width = TileWidth(a.out_width, a.out_width - x);
+    for (int tap = 0; tap < a.taps;) {
+      const int taps = TapsAtOnce(a.taps - tap, a.step);
+      const int column = x * a.step + a.first + tap;
+      CorrelateOf(taps, step, width)(
+          {a.in + column * a.in_pitch.pixel,
+           {a.in_pitch.row, a.in_pitch.pixel * stretch},
+           a.weight + tap * a.weight_pitch.pixel,
+           a.weight_pitch,
+           a.out + x * a.out_pixel,
+           a.out_pixel,
+           a.rows,
+           CeilDiv(-column, stretch),
+           CeilDiv(a.in_width - column, stretch),
+           tap > 0});
+      tap += taps;
+    }
+    x += width;
+  }
+}
+
+}  // namespace
+
+#endif  // HWNAS_DEPTHWISE_CONV_CPU_ROWS_H_
