@@ -37,6 +37,11 @@ class Network:
     predicted: Mapping[str, Number]
     measured: Mapping[str, Number] = field(default_factory=dict)
 
+    @property
+    def either(self) -> Mapping[str, Number]:
+        """What is known of it: measured where it was, else predicted."""
+        return {**self.predicted, **self.measured}
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -44,7 +49,7 @@ class Comparison:
 
     Args:
         column: the metric, such as `latency_ms@cpu`.
-        networks: which networks these are, as a reader should know them.
+        networks: which networks these are in words, such as `verified networks`.
         predicted: the estimates.
         measured: the measurements.
         lower: lower bounds of the estimates, NaN where there are none.
@@ -177,9 +182,13 @@ class Quantity:
     unit: str
     factor: float
 
+    def digits(self, value: float) -> str:
+        """The number in the unit, to four digits."""
+        return f"{value * self.factor:#.4g}".rstrip(".")
+
     def text(self, value: float) -> str:
         """The number with its unit, to four digits."""
-        return f"{value * self.factor:.4g} {self.unit}".strip()
+        return f"{self.digits(value)} {self.unit}".strip()
 
     @property
     def axis(self) -> str:

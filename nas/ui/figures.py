@@ -73,7 +73,7 @@ def _hover(network: Network) -> str:
     for column in dict.fromkeys([*network.measured, *network.predicted]):
         numbers = [kind[column] for kind in (network.measured, network.predicted) if column in kind]
         texts = [f"{quantity(column).text(n.value)} {escape(n.source)}" for n in numbers]
-        lines.append(f"{escape(quantity(column).title)}: {', '.join(texts)}")
+        lines.append(f"{escape(quantity(column).title)}: {', '.join(dict.fromkeys(texts))}")
     return "<br>".join([*lines, "", *map(escape, described(network.choices))])
 
 
@@ -83,7 +83,7 @@ def described(choices: Mapping[str, Any]) -> list[str]:
     for name, value in choices.items():
         stage, _, rest = name.partition(".")
         group, what = (stage, rest.rpartition(".")[2]) if rest else ("", name)
-        stages[group][what].append(str(value))
+        stages[group][what].append(f"{value:g}" if isinstance(value, float) else str(value))
     lines = []
     for stage, knobs in stages.items():
         text = " · ".join(f"{name} {' '.join(values)}" for name, values in knobs.items())
@@ -158,7 +158,12 @@ def _figure(x_title: str, y_title: str, height: int) -> "Figure":
         xaxis={**axis, "title": {"text": escape(x_title)}},
         yaxis={**axis, "title": {"text": escape(y_title)}},
         legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"},
-        hoverlabel={"bgcolor": "#ffffff", "bordercolor": _GRID, "align": "left"},
+        hoverlabel={
+            "bgcolor": "#ffffff",
+            "bordercolor": _MUTED,
+            "align": "left",
+            "font": {"family": _FONT, "size": 12, "color": _INK},
+        },
     )
     return figure
 

@@ -74,7 +74,7 @@ def table_facts(table: LatencyTable, bound: BoundTable) -> TableFacts:
                 "threads": session.threads,
                 "runtime": session.runtime,
                 "date": session.date,
-                "noisy": session.noisy,
+                "disturbed by other work": session.noisy,
             }
             for session in table.sessions
         ],
@@ -129,7 +129,7 @@ def _verified(networks: Sequence[Network]) -> list[Comparison]:
         comparisons.append(
             Comparison(
                 column,
-                "the verified networks",
+                "verified networks",
                 np.array([number.value for number in predicted]),
                 np.array([network.measured[column].value for network in both]),
                 np.array([number.lower for number in predicted]),

@@ -10,6 +10,8 @@ import numpy as np
 from nas.ui import figures
 from nas.ui.data import Comparison, Network, Number, ReportData, TableFacts, quantity
 
+_KINDS = ("measured", "predicted")
+
 
 def render_report(data: ReportData) -> str:
     """The whole report as one HTML page."""
@@ -40,7 +42,7 @@ def _page(data: ReportData, head: str, body: str) -> str:
 
     style = resources.files("nas.ui").joinpath("report.css").read_text("utf-8")
     goals = " and ".join(
-        f"{'most' if objective.goal == 'max' else 'least'} {quantity(objective.column).title}"
+        f"{'highest' if objective.goal == 'max' else 'lowest'} {quantity(objective.column).title}"
         for objective in data.objectives
     )
     summary = f"Searched for {goals}; {data.n_evaluated:,} networks evaluated."
@@ -95,46 +97,71 @@ def _network_table(data: ReportData) -> str:
     networks = data.verified or list(data.networks)
     columns = list(dict.fromkeys(c for n in networks for c in [*n.measured, *n.predicted]))
     first = data.objectives[0]
-    networks.sort(key=lambda n: _best(n, first.column), reverse=first.goal == "max")
-    head = ["id", *(quantity(column).axis for column in columns), "architecture"]
+    networks.sort(key=lambda n: n.either[first.column].value, reverse=first.goal == "max")
+    kinds = (*_KINDS, "either")
+    sources = {(c, kind): _sources(networks, c, kind) for c in columns for kind in kinds}
+    head = ["id", *(_head(column, sources) for column in columns)]
     rows = [
         [
             str(network.trial),
-            *(_cell(network, column) for column in columns),
-            _details(network),
+            *(_cell(network, column, sources) for column in columns),
         ]
         for network in networks
     ]
     title = "Verified networks" if data.verified else "Networks, not verified yet"
-    return f"<h3>{title}</h3>{_table(head, rows, numbers=len(columns) + 1)}"
+    table = _table(head, rows, numbers=len(columns) + 1)
+    return f"<h3>{title}</h3>{table}{_architectures(networks)}"
 
 
-def _best(network: Network, column: str) -> float:
-    number = network.measured.get(column) or network.predicted.get(column)
-    return number.value if number else float("nan")
+def _sources(networks: Sequence[Network], column: str, kind: str) -> list[str]:
+    numbers = [getattr(network, kind).get(column) for network in networks]
+    return list(dict.fromkeys(number.source for number in numbers if number))
 
 
-def _cell(network: Network, column: str) -> str:
+def _head(column: str, sources: Mapping[tuple[str, str], list[str]]) -> str:
+    """The column's title with the source of its numbers, where all have the same."""
+    lines = [
+        f'<small class="{kind}">{escape(sources[column, kind][0])}</small>'
+        for kind in _shown(column, sources)
+        if len(sources[column, kind]) == 1
+    ]
+    return escape(quantity(column).axis) + "".join(lines)
+
+
+def _shown(column: str, sources: Mapping[tuple[str, str], list[str]]) -> list[str]:
+    # What both stages counted alike is shown once, in neither's colour.
+    if sources[column, "measured"] == sources[column, "predicted"]:
+        return ["either"]
+    return [kind for kind in _KINDS if sources[column, kind]]
+
+
+def _cell(network: Network, column: str, sources: Mapping[tuple[str, str], list[str]]) -> str:
     parts = []
-    for kind, numbers in (("measured", network.measured), ("predicted", network.predicted)):
-        if column in numbers:
-            parts.append(_number(numbers[column], column, kind))
-    return "<br>".join(dict.fromkeys(parts))
+    for kind in _shown(column, sources):
+        number = getattr(network, kind).get(column)
+        if number is not None:
+            several = len(sources[column, kind]) > 1
+            text = _number(number, column) + (f" {escape(number.source)}" if several else "")
+            parts.append(f'<span class="{kind}">{text}</span>')
+    return "<br>".join(parts)
 
 
-def _number(number: Number, column: str, kind: str) -> str:
+def _number(number: Number, column: str) -> str:
     what = quantity(column)
-    text = f"{number.value * what.factor:.4g}"
+    text = what.digits(number.value)
     if np.isfinite(number.upper - number.lower):
-        text += (
-            f" <small>{number.lower * what.factor:.4g} to {number.upper * what.factor:.4g}</small>"
-        )
-    return f'{text} <small class="{kind}">{escape(number.source)}</small>'
+        bounds = f"{what.digits(number.lower)} to {what.digits(number.upper)}"
+        text += f" <small>{bounds}</small>"
+    return text
 
 
-def _details(network: Network) -> str:
-    lines = "\n".join(map(escape, figures.described(network.choices)))
-    return f"<details><summary>show</summary><pre>{lines}</pre></details>"
+def _architectures(networks: Sequence[Network]) -> str:
+    rows = [
+        [str(network.trial), "<br>".join(map(escape, figures.described(network.choices)))]
+        for network in networks
+    ]
+    table = _table(["id", "choices"], rows)
+    return f"<details><summary>architectures of these networks</summary>{table}</details>"
 
 
 def _comparisons(data: ReportData) -> str:
@@ -151,17 +178,19 @@ def _comparison(data: Comparison, number: int) -> str:
     what = quantity(data.column)
     error = np.abs(data.predicted - data.measured)
     relative = error / np.abs(data.measured)
-    facts = [
-        f"{len(data.measured)} networks ({data.networks})",
-        f"mean error {what.text(float(error.mean()))}, {relative.mean():.1%} of the measured",
-        f"within 5 %: {np.mean(relative <= 0.05):.0%}",
-    ]
+    mean = what.text(float(error.mean()))
+    facts = [f"{len(data.measured)} {data.networks}"]
+    if what.unit == "%":
+        facts.append(f"mean error {mean.removesuffix(' %')} percentage points")
+    else:
+        facts.append(f"mean error {mean}, {100 * relative.mean():.1f} % of what was measured")
+        facts.append(f"within 5 %: {100 * np.mean(relative <= 0.05):.0f} %")
     if len(data.measured) > 2:
         facts.append(f"rank correlation (Spearman) {_spearman(data):.3f}")
     bounded = np.isfinite(data.upper - data.lower)
     if bounded.any():
         inside = (data.lower <= data.measured) & (data.measured <= data.upper)
-        facts.append(f"inside the bounds: {inside[bounded].mean():.0%}")
+        facts.append(f"inside the bounds: {100 * inside[bounded].mean():.0f} %")
     return (
         f"<div><h3>{escape(what.title.capitalize())}</h3>{figures.comparison(data, number)}"
         f'<p class="note">{escape("; ".join(facts))}.</p></div>'
@@ -213,9 +242,12 @@ def _table_facts(facts: TableFacts) -> str:
             f"What a sum of blocks misses, and the bounds, were fitted on {facts.networks} whole "
             "networks measured end to end."
         )
-    sessions = [{key: str(value) for key, value in row.items()} for row in facts.provenance]
+    sessions = [{key: _word(value) for key, value in row.items()} for row in facts.provenance]
     table = (
-        _table(list(sessions[0]), [[escape(v) for v in s.values()] for s in sessions])
+        _table(
+            [escape(key) for key in sessions[0]],
+            [[escape(v) for v in s.values()] for s in sessions],
+        )
         if sessions
         else ""
     )
@@ -224,6 +256,12 @@ def _table_facts(facts: TableFacts) -> str:
         f"<details><summary>missing blocks</summary><pre>{keys}</pre></details>" if keys else ""
     )
     return f"<h3>{escape(facts.device)}</h3><p>{' '.join(lines)}</p>{listed}{table}"
+
+
+def _word(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "not known" if value is None else str(value)
 
 
 def _search(data: ReportData) -> str:
@@ -259,13 +297,13 @@ def _flat(values: Mapping[str, Any], above: str = "") -> Iterable[tuple[str, str
         if isinstance(value, Mapping):
             yield from _flat(value, f"{above}{key}.")
         else:
-            yield f"{above}{key}", str(value)
+            yield f"{above}{key}", _word(value)
 
 
 def _table(
     head: Sequence[str], rows: Sequence[Sequence[str]], numbers: int = 0, first_number: int = 0
 ) -> str:
-    """Rows are HTML already; `numbers` columns from `first_number` on stand to the right."""
+    """All cells are HTML already; `numbers` columns from `first_number` on stand to the right."""
 
     def row(tag: str, cells: Sequence[str]) -> str:
         marked = (
@@ -275,7 +313,7 @@ def _table(
         return f"<tr>{''.join(marked)}</tr>"
 
     body = "".join(row("td", cells) for cells in rows)
-    top = f"<thead>{row('th', [escape(cell) for cell in head])}</thead>" if any(head) else ""
+    top = f"<thead>{row('th', head)}</thead>" if any(head) else ""
     return f'<div class="scroll"><table>{top}<tbody>{body}</tbody></table></div>'
 
 

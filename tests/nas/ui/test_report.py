@@ -32,7 +32,7 @@ def _network(trial: int, accuracy: float, latency_ms: float, verified: bool) -> 
         "accuracy": Number(accuracy - 0.01, "measured on the test set"),
         _CPU: Number(latency_ms * 1.04, "measured"),
     }
-    choices = {"resolution": 28, "s0.depth": 2, "s0.b0.kernel": 3, "s0.b1.kernel": 5}
+    choices = {"resolution": 28, "s0.depth": 2, "s0.b0.kernel": 3, "s0.b1.kernel": 5.0}
     return Network(trial, choices, predicted, measured if verified else {})
 
 
@@ -56,7 +56,7 @@ def data():
         comparisons=[
             Comparison(
                 _CPU,
-                "the verified networks",
+                "verified networks",
                 measured * np.array([1.0, 1.1, 0.98]),
                 measured,
                 measured * 0.9,
@@ -117,17 +117,28 @@ def test_the_report_is_one_well_formed_page_that_fetches_nothing(data):
 
 def test_every_number_comes_with_its_source(data):
     text = " ".join(" ".join(_Page(render_report(data)).text).split())
-    assert "1.56 measured" in text
-    assert "1.5 1.35 to 1.65 interpolated" in text
-    assert "96 measured on the test set" in text
+    assert "latency on cpu (ms) measured interpolated" in text
+    assert "1.560 1.500 1.350 to 1.650" in text
+    assert "accuracy (%) measured on the test set predicted" in text
+    assert "96.00 97.00 95.00 to 99.00" in text
+    assert "multiply-accumulates (M) counted" in text
     assert "118 of the 120 distinct blocks" in text
     assert "2 are missing, and networks with them have no estimate" in text
     assert "fitted on 32 whole networks" in text
     assert "Learned from 240 networks that were evaluated and tested on 60 others" in text
-    assert "inside the bounds: 100%" in text
-    assert "within 5 %: 67%" in text
+    assert "inside the bounds: 100 %" in text
+    assert "within 5 %: 67 %" in text
     assert "NSGA-II 0.75 after 100 networks" in text
     assert "3 min 5 s" in text
+
+
+def test_numbers_of_different_sources_in_one_column_are_told_apart(data):
+    first, second = data.networks
+    other = Number(1.5, "interpolated from 48 and 64 channels")
+    mixed = replace(second, predicted={**second.predicted, _CPU: other})
+    text = " ".join(_Page(render_report(replace(data, networks=[first, mixed]))).text)
+    assert "1.500 interpolated from 48 and 64 channels" in text
+    assert re.search(r"0.4500 to 0.5500\s+interpolated ", text)
 
 
 def test_a_run_that_is_not_finished_has_a_report_too(data):
@@ -149,12 +160,14 @@ def test_a_run_that_is_not_finished_has_a_report_too(data):
 def test_the_front_alone_holds_its_hover_texts(data):
     html = render_front(data)
     assert html.count("Plotly.newPlot(") == 1
-    assert re.search(r"network 42.*?accuracy: 96 % measured on the test set, 97 % predicted", html)
+    assert re.search(
+        r"network 42.*?accuracy: 96.00 % measured on the test set, 97.00 % predicted", html
+    )
     assert "s0: depth 2 \\u00b7 kernel 3 5" in html
 
 
 def test_architectures_are_told_in_a_line_a_stage():
-    choices = {"resolution": 28, "s0.depth": 2, "s0.b0.kernel": 3, "s0.b1.kernel": 5}
+    choices = {"resolution": 28, "s0.depth": 2, "s0.b0.kernel": 3, "s0.b1.kernel": 5.0}
     assert described(choices) == ["resolution 28", "s0: depth 2 · kernel 3 5"]
 
 
@@ -171,5 +184,6 @@ def test_progress_never_falls_and_leaves_infeasible_networks_out():
 def test_units_are_told_and_unknown_columns_are_left_as_they_are():
     assert quantity("accuracy").text(0.97531) == "97.53 %"
     assert quantity(_CPU).axis == "latency on cpu (ms)"
-    assert quantity("macs").text(3_250_000) == "3.25 M"
-    assert quantity("zen_score@cpu").text(1.5) == "1.5"
+    assert quantity("macs").text(3_250_000) == "3.250 M"
+    assert quantity("zen_score@cpu").text(1.5) == "1.500"
+    assert quantity("macs").text(2_345_600_000) == "2346 M"

@@ -1,0 +1,117 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Results of a run
+#
+# Opens the newest run under `runs/`, or the one that the environment variable `HWNAS_RUN` names.
+# Every table is a pandas DataFrame; every number has its source in the column `….source` beside it.
+
+# %%
+import os
+from pathlib import Path
+
+import pandas as pd
+import plotly.graph_objects as go
+from IPython.display import display
+
+import nas.results
+
+pd.set_option("display.max_columns", 30)
+
+configs = Path("runs").glob("*/config.resolved.yaml")
+newest = max(configs, key=lambda path: path.stat().st_mtime, default=Path("runs/none")).parent
+run = nas.results.open(os.environ.get("HWNAS_RUN", newest))
+
+print(run.folder)
+print(f"{len(run.trials('search'))} networks searched, {len(run.trials('front'))} verified")
+display(pd.DataFrame(run.stages).T)
+
+# %% [markdown]
+# ## The front
+#
+# As the search estimated it: networks that meet the run's constraints and that no other one beats
+# in the run's objectives.
+
+# %%
+objectives = [objective.column for objective in run.config.objectives]
+front = run.pareto()
+display(front[[*objectives, *(f"{name}.source" for name in objectives), "choices"]])
+
+# %% [markdown]
+# Move over a point to see the network.
+
+# %%
+y, x = objectives[:2]
+searched = run.trials("search")
+figure = go.Figure()
+figure.add_scattergl(
+    x=searched[x],
+    y=searched[y],
+    mode="markers",
+    name="evaluated by the search",
+    marker={"size": 4, "color": "#cbd2d9"},
+    hoverinfo="skip",
+)
+figure.add_scatter(
+    x=front[x],
+    y=front[y],
+    mode="lines+markers",
+    name="front, estimated",
+    line={"color": "#2563a8", "dash": "dot"},
+    text=[
+        f"network {trial}<br>" + "<br>".join(f"{key}: {value}" for key, value in choices.items())
+        for trial, choices in front["choices"].items()
+    ],
+    hoverinfo="text+x+y",
+)
+figure.update_layout(template="simple_white", xaxis_title=x, yaxis_title=y, height=520)
+figure.show()
+
+# %% [markdown]
+# ## Asking for less
+#
+# Conditions compare columns with numbers, joined by `and`, `or` and brackets.
+
+# %%
+bound = searched[x].quantile(0.5)
+display(run.pareto(*objectives, where=f"{x} < {bound:.6g} and {y} > 0")[objectives])
+
+# %% [markdown]
+# ## Predicted and measured
+#
+# Networks of the front were measured at the end: end to end on the device, and accuracy on images
+# that the search has not seen.
+
+# %%
+verified = run.front()
+columns = [name for name in verified.columns if name.endswith((".predicted", ".measured"))]
+display(verified[columns])
+
+# %%
+error = pd.DataFrame(
+    {
+        name: (verified[f"{name}.predicted"] / verified[f"{name}.measured"] - 1).abs()
+        for name in objectives
+        if f"{name}.predicted" in verified
+    }
+)
+print("relative error of the estimates")
+display(error.describe().loc[["mean", "max"]])
+
+# %% [markdown]
+# ## The accuracy predictor
+#
+# On sub-networks that were evaluated and that neither the predictor nor its baselines saw.
+
+# %%
+display(run.predictor_report("accuracy"))
