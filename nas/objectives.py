@@ -7,7 +7,7 @@ from typing import Any, Literal, Self
 
 import numpy as np
 from jaxtyping import Float, Num
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, field_validator, model_validator
+from pydantic import BaseModel, Field, FiniteFloat, field_validator, model_validator
 
 from search_spaces.errors import InputError
 
@@ -38,12 +38,8 @@ METRICS: Mapping[str, Metric] = {
 }
 
 
-class _Measured(BaseModel):
+class _Measured(BaseModel, frozen=True, extra="forbid"):
     """A metric, on a device where it depends on one."""
-
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", validate_by_name=True, validate_by_alias=True
-    )
 
     metric: str
     device: str | None = None
@@ -71,7 +67,7 @@ class _Measured(BaseModel):
         return f"{self.metric}@{self.device}" if self.device else self.metric
 
 
-class Objective(_Measured):
+class Objective(_Measured, frozen=True):
     """A metric to minimise or maximise.
 
     Example:
@@ -91,7 +87,7 @@ class Objective(_Measured):
         return {"goal": METRICS[data["metric"]].goal, **data} if known else data
 
 
-class Constraint(_Measured):
+class Constraint(_Measured, frozen=True, validate_by_name=True, validate_by_alias=True):
     """Bounds on a metric, in the metric's unit; written `min` and `max` in YAML.
 
     Example:
@@ -99,8 +95,13 @@ class Constraint(_Measured):
         8.0
     """
 
-    lower: FiniteFloat | None = Field(default=None, alias="min")
-    upper: FiniteFloat | None = Field(default=None, alias="max")
+    # Not `alias`, which type checkers take for the name of the argument.
+    lower: FiniteFloat | None = Field(
+        default=None, validation_alias="min", serialization_alias="min"
+    )
+    upper: FiniteFloat | None = Field(
+        default=None, validation_alias="max", serialization_alias="max"
+    )
 
     @model_validator(mode="after")
     def _bounds(self) -> Self:

@@ -28,7 +28,8 @@ class SearchAlgorithm(Protocol):
 
         Returns:
             Distinct architectures, none of them told before. Fewer than `n` where the space has no
-            more, none where all of it was told.
+            more, none where all of it was told. (In a space too large to enumerate, a bounded
+            number of draws decides what more there is.)
         """
         ...
 

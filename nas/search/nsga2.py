@@ -16,8 +16,11 @@ from nas.search.seen import Seen
 from search_spaces.errors import InputError
 from search_spaces.space import Archs, SearchSpace
 
+# Chosen by hypervolume on three integer problems: half the usual mutation rate, as each mutation
+# of an integer is a real change, and steps as often as resets.
 _CROSSOVER = 0.9
-_STEP = 0.8
+_MUTATIONS = 0.5
+_STEP = 0.5
 # Each round of variation mutates more than the last, for when all that is near was seen.
 _VARIATION_ROUNDS = 8
 
@@ -78,7 +81,7 @@ class NSGA2:
             active = self._space.active(population.archs)
             proposals.fill(
                 lambda attempt, missing: self._offspring(
-                    rng, population.archs, active, missing, mutations=1.0 + attempt
+                    rng, population.archs, active, missing, mutations=_MUTATIONS + attempt
                 ),
                 _VARIATION_ROUNDS,
             )
@@ -178,7 +181,7 @@ class NSGA2:
         return np.where(mutate, self._mutated(rng, children), children)
 
     def _mutated(self, rng: np.random.Generator, archs: Archs) -> Archs:
-        """Every entry changed: ordered knobs mostly by one step, others to any other option."""
+        """Every entry changed: to any other option, in ordered knobs half the time by one step."""
         top = self._space.cardinality[None, :] - 1
         other = archs + 1 + np.floor(rng.random(archs.shape) * top).astype(np.int64)
         other = np.where(top > 0, other % (top + 1), 0)

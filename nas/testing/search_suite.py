@@ -9,12 +9,10 @@ Example:
 import json
 import time
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 import pytest
 from jaxtyping import Bool, Float
-from scipy.stats import wilcoxon
 
 from nas.pareto import hypervolume
 from nas.search.base import SearchAlgorithm
@@ -39,7 +37,7 @@ class BlockSpace(SearchSpace):
     blocks: int = 8
     widths: int = 5
 
-    @cached_property
+    @property
     def knobs(self) -> tuple[Knob, ...]:
         """Depth, kinds, widths."""
         return (
@@ -230,7 +228,7 @@ class SearchSuite:
         assert len(algorithm.ask(1)) == 0
 
     def test_beats_random_sampling(self) -> None:
-        """A larger hypervolume at equal evaluations, over 20 seeds (Wilcoxon, one-sided)."""
+        """A larger hypervolume at equal evaluations, in 17 of 20 seeds (sign test, p = 0.0013)."""
         if not self.learns:
             pytest.skip("a baseline")
         space = BlockSpace()
@@ -241,7 +239,7 @@ class SearchSuite:
             ours.append(hypervolume(space.objectives(archs), space.reference))
             sample = space.sample(np.random.default_rng(seed), len(archs))
             random.append(hypervolume(space.objectives(sample), space.reference))
-        assert wilcoxon(ours, random, alternative="greater").pvalue < 1e-3
+        assert np.sum(np.array(ours) > np.array(random)) >= 17
 
     def test_reaches_the_feasible_region(self) -> None:
         """Which random sampling does not meet with 20 times as many evaluations."""
@@ -270,7 +268,7 @@ class SearchSuite:
 
 def feasible(F: Float[np.ndarray, "n 2"]) -> Bool[np.ndarray, " n"]:
     """Which points keep to `BOUNDS`."""
-    return (BOUNDS[None, :] >= F).all(axis=1)
+    return np.max(F / BOUNDS[None, :], axis=1) <= 1
 
 
 def tell(

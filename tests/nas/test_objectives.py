@@ -74,7 +74,7 @@ def test_frozen_and_hashable() -> None:
     objective = Objective(metric="macs")
     assert len({objective, Objective(metric="macs", goal="min")}) == 1
     with pytest.raises(ValidationError):
-        objective.metric = "params"
+        objective.metric = "params"  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def test_schema_says_no_goal_that_may_be_wrong() -> None:
