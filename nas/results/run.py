@@ -192,5 +192,5 @@ def numeric(table: "DataFrame") -> dict[str, Any]:
     return {
         name: table[name].to_numpy(np.float64)
         for name in table.columns
-        if name not in ("stage", "arch") and not name.endswith(_BOUNDS)
+        if name not in ("stage", "arch", "choices") and not name.endswith(_BOUNDS)
     }
