@@ -1,4 +1,4 @@
-"""What a predictor is, and what it needs of a space."""
+"""What a predictor is."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -6,36 +6,12 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Float, Int, Num
+from jaxtyping import Float, Num
 
 from predictors.report import FitReport
 from search_spaces.space import Archs
 
-MacsOf = Callable[[Archs], Num[np.ndarray, "n"]]
-
-
-@runtime_checkable
-class FeatureSpace(Protocol):
-    """The part of a search space that a predictor reads; every `SearchSpace` has it."""
-
-    @property
-    def name(self) -> str:
-        """Name of the space."""
-        ...
-
-    @property
-    def version(self) -> int:
-        """Version of the space."""
-        ...
-
-    @property
-    def cardinality(self) -> Int[np.ndarray, "k"]:
-        """Number of options of each knob."""
-        ...
-
-    def onehot(self, archs: Archs) -> Float[np.ndarray, "n f"]:
-        """One column per option of each knob, all zero where the knob is not read."""
-        ...
+MacsOf = Callable[[Archs], Num[np.ndarray, " n"]]
 
 
 @dataclass(frozen=True)
@@ -47,15 +23,15 @@ class Prediction:
         std: their calibrated spread, positive: `mean +- 1.645 std` holds about 90 % of the labels.
     """
 
-    mean: Float[np.ndarray, "n"]
-    std: Float[np.ndarray, "n"]
+    mean: Float[np.ndarray, " n"]
+    std: Float[np.ndarray, " n"]
 
 
 @runtime_checkable
 class Predictor(Protocol):
     """Learns a metric of architectures from a few hundred labelled ones."""
 
-    def fit(self, archs: Archs, y: Float[np.ndarray, "n"]) -> FitReport:
+    def fit(self, archs: Archs, y: Float[np.ndarray, " n"]) -> FitReport:
         """Test on a held-out share, then learn from all labels.
 
         Raises:

@@ -8,12 +8,12 @@ import numpy as np
 from jaxtyping import Float, Float64, Int
 
 from predictors import storage
-from predictors.base import FeatureSpace, MacsOf, Prediction
+from predictors.base import MacsOf, Prediction
 from predictors.labels import as_float64, check_archs, check_labels, group, hold_out
 from predictors.report import FitReport, Scores, score
 from predictors.ridge_regression import fit_ridge
 from search_spaces.errors import InputError
-from search_spaces.space import Archs
+from search_spaces.space import Archs, SearchSpace
 
 
 class Model(Protocol):
@@ -45,7 +45,7 @@ class FeaturePredictor(Generic[M]):
 
     def __init__(
         self,
-        space: FeatureSpace,
+        space: SearchSpace,
         seed: int = 0,
         macs: MacsOf | None = None,
         holdout: float = 0.2,
@@ -65,8 +65,8 @@ class FeaturePredictor(Generic[M]):
     def fit_model(
         self,
         x: Float[np.ndarray, "n f"],
-        y: Float64[np.ndarray, "n"],
-        groups: Int[np.ndarray, "n"],
+        y: Float64[np.ndarray, " n"],
+        groups: Int[np.ndarray, " n"],
     ) -> M:
         """Learn from labelled features; rows of one group are the same network."""
         raise NotImplementedError
@@ -75,7 +75,7 @@ class FeaturePredictor(Generic[M]):
         """The model of stored arrays."""
         raise NotImplementedError
 
-    def fit(self, archs: Archs, y: Float[np.ndarray, "m"]) -> FitReport:
+    def fit(self, archs: Archs, y: Float[np.ndarray, " m"]) -> FitReport:
         """Test on a held-out share, then learn from all labels.
 
         Args:
@@ -100,7 +100,9 @@ class FeaturePredictor(Generic[M]):
             n_test=len(test),
             model=_score(model, x[test], y[test]),
             ridge=_baseline(onehot, y, train, test),
-            macs=None if self.macs is None else _baseline(log_macs(self.macs, archs), y, train, test),
+            macs=None
+            if self.macs is None
+            else _baseline(log_macs(self.macs, archs), y, train, test),
         )
         self._model = self.fit_model(x, y, groups)
         return report
@@ -167,13 +169,13 @@ def log_macs(macs: MacsOf, archs: Archs) -> Float64[np.ndarray, "n 1"]:
 
 def _baseline(
     x: Float[np.ndarray, "n f"],
-    y: Float64[np.ndarray, "n"],
-    train: Int[np.ndarray, "a"],
-    test: Int[np.ndarray, "b"],
+    y: Float64[np.ndarray, " n"],
+    train: Int[np.ndarray, " a"],
+    test: Int[np.ndarray, " b"],
 ) -> Scores:
     return _score(fit_ridge(x[train], y[train]), x[test], y[test])
 
 
-def _score(model: Model, x: Float[np.ndarray, "n f"], y: Float64[np.ndarray, "n"]) -> Scores:
+def _score(model: Model, x: Float[np.ndarray, "n f"], y: Float64[np.ndarray, " n"]) -> Scores:
     prediction = model.predict(x)
     return score(y, prediction.mean, prediction.std)

@@ -11,7 +11,7 @@ _LEAST_TRAIN = 5
 _LEAST_TEST = 2
 
 
-def check_archs(cardinality: Int[np.ndarray, "k"], archs: Archs) -> None:
+def check_archs(cardinality: Int[np.ndarray, " knobs"], archs: Archs) -> None:
     """Architectures must be of the space.
 
     Raises:
@@ -25,7 +25,7 @@ def check_archs(cardinality: Int[np.ndarray, "k"], archs: Archs) -> None:
         raise InputError("architectures: entries must lie in [0, cardinality) of their knob")
 
 
-def check_labels(groups: Int[np.ndarray, "n"], y: Float[np.ndarray, "m"]) -> None:
+def check_labels(groups: Int[np.ndarray, " n"], y: Float[np.ndarray, " m"]) -> None:
     """Labels must be usable.
 
     Raises:
@@ -47,14 +47,14 @@ def check_labels(groups: Int[np.ndarray, "n"], y: Float[np.ndarray, "m"]) -> Non
         raise InputError(problems)
 
 
-def group(x: Float[np.ndarray, "n f"]) -> Int[np.ndarray, "n"]:
+def group(x: Float[np.ndarray, "n f"]) -> Int[np.ndarray, " n"]:
     """Number of each row's network: rows with equal features are one network."""
     return np.unique(x, axis=0, return_inverse=True)[1]
 
 
 def hold_out(
-    groups: Int[np.ndarray, "n"], share: float, seed: int
-) -> tuple[Int[np.ndarray, "a"], Int[np.ndarray, "b"]]:
+    groups: Int[np.ndarray, " n"], share: float, seed: int
+) -> tuple[Int[np.ndarray, " a"], Int[np.ndarray, " b"]]:
     """Row numbers for training and for testing; no network is in both.
 
     Args:
@@ -68,13 +68,13 @@ def hold_out(
     return np.flatnonzero(~tested), np.flatnonzero(tested)
 
 
-def folds(groups: Int[np.ndarray, "n"], count: int, seed: int) -> Int[np.ndarray, "n"]:
+def folds(groups: Int[np.ndarray, " n"], count: int, seed: int) -> Int[np.ndarray, " n"]:
     """Fold of each row, `count` of about equal size; equal networks share a fold."""
     names, inverse = np.unique(groups, return_inverse=True)
     order = np.random.default_rng(seed).permutation(len(names))
     return (order % count)[inverse]
 
 
-def as_float64(y: Float[np.ndarray, "n"]) -> Float64[np.ndarray, "n"]:
+def as_float64(y: Float[np.ndarray, " n"]) -> Float64[np.ndarray, " n"]:
     """Labels in double precision, whatever they come in."""
     return np.asarray(y, np.float64)

@@ -25,8 +25,8 @@ class Macs(FeaturePredictor[RidgeModel]):
     def fit_model(
         self,
         x: Float[np.ndarray, "n f"],
-        y: Float64[np.ndarray, "n"],
-        groups: Int[np.ndarray, "n"],
+        y: Float64[np.ndarray, " n"],
+        groups: Int[np.ndarray, " n"],
     ) -> RidgeModel:
         """Fit a line: with one feature the penalty is next to nothing."""
         del groups

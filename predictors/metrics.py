@@ -6,7 +6,7 @@ from jaxtyping import Float
 # Half-width of the central 90 % interval of a normal distribution, in standard deviations.
 Z_90 = 1.6448536269514722
 
-Labels = Float[np.ndarray, "n"]
+Labels = Float[np.ndarray, " n"]
 
 
 def kendall_tau(y: Labels, estimate: Labels) -> float:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, Float32, Int
 
 # Rows are padded to one of these, so that a new number of them seldom means a new program. Chunks
 # above the largest would leave the cache.
-_BUCKETS = (128, 1024, 8192)
+_BUCKETS = (128, 1024, 4096)
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Training:
     hidden: int = 64
     depth: int = 2
     steps: int = 300
-    batch: int = 256
+    batch: int = 128
     learning_rate: float = 5e-3
     weight_decay: float = 1.0
 
@@ -44,7 +44,7 @@ class MLP(nn.Module):
     depth: int
 
     @nn.compact
-    def __call__(self, x: Float[Array, "n f"]) -> Float[Array, "n"]:
+    def __call__(self, x: Float[Array, "n f"]) -> Float[Array, " n"]:
         """A number a row."""
         for _ in range(self.depth):
             x = nn.silu(nn.Dense(self.hidden)(x))
@@ -53,7 +53,7 @@ class MLP(nn.Module):
 
 def train(
     x: Float32[np.ndarray, "n f"],
-    y: Float32[np.ndarray, "n"],
+    y: Float32[np.ndarray, " n"],
     weights: Float32[np.ndarray, "m n"],
     training: Training,
     seed: int,
@@ -106,7 +106,7 @@ def evaluate(
 def _train(
     keys: Array,
     x: Float[Array, "n f"],
-    y: Float[Array, "n"],
+    y: Float[Array, " n"],
     weights: Float[Array, "m n"],
     batches: Int[Array, "steps batch"],
     training: Training,
@@ -115,13 +115,13 @@ def _train(
     schedule = optax.cosine_decay_schedule(training.learning_rate, training.steps)
     optimiser = optax.adamw(schedule, weight_decay=training.weight_decay)
 
-    def member(key: Array, weight: Float[Array, "n"]) -> Any:
-        def step(carry: Any, rows: Int[Array, "batch"]) -> tuple[Any, None]:
+    def member(key: Array, weight: Float[Array, " n"]) -> Any:
+        def step(carry: Any, rows: Int[Array, " batch"]) -> tuple[Any, None]:
             parameters, state = carry
             w = weight[rows]
 
             def loss(parameters: Any) -> Float[Array, ""]:
-                error = network.apply(parameters, x[rows]) - y[rows]
+                error = _output(network, parameters, x[rows]) - y[rows]
                 # A batch of hidden labels only must not divide by 0.
                 return jnp.sum(w * error**2) / jnp.maximum(jnp.sum(w), jnp.float32(1))
 
@@ -138,11 +138,13 @@ def _train(
 
 
 @partial(jax.jit, static_argnames="training")
-def _apply(
-    parameters: Any, x: Float[Array, "n f"], training: Training
-) -> Float[Array, "m n"]:
+def _apply(parameters: Any, x: Float[Array, "n f"], training: Training) -> Float[Array, "m n"]:
     network = MLP(training.hidden, training.depth)
-    return jax.vmap(lambda member: network.apply(member, x))(parameters)
+    return jax.vmap(lambda member: _output(network, member, x))(parameters)
+
+
+def _output(network: MLP, parameters: Any, x: Float[Array, "n f"]) -> Float[Array, " n"]:
+    return cast(Array, network.apply(parameters, x))
 
 
 def _bucket(n: int) -> int:

@@ -10,17 +10,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import jax
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 from jaxtyping import Float, Float32, Float64, Int
 
-from predictors.base import FeatureSpace, MacsOf, Prediction
+from predictors.base import MacsOf, Prediction
 from predictors.calibration import least_std, scale_90
 from predictors.feature_predictor import FeaturePredictor
 from predictors.labels import folds
 from predictors.mlp import Training, evaluate, train
 from predictors.ridge_regression import RidgeModel, fit_ridge
 from search_spaces.errors import InputError
+from search_spaces.space import SearchSpace
 
 _FOLDS = 5
 # Shares of the variance that may follow the members' disagreement. The rest is the same everywhere;
@@ -44,7 +46,7 @@ class Spread:
     scale: float
     least: float
 
-    def std(self, disagreement: Float64[np.ndarray, "n"]) -> Float64[np.ndarray, "n"]:
+    def std(self, disagreement: Float64[np.ndarray, " n"]) -> Float64[np.ndarray, " n"]:
         """Calibrated spread."""
         variance = _mix(disagreement, self.typical, self.share)
         return np.maximum(self.scale * np.sqrt(variance), self.least)
@@ -72,7 +74,7 @@ class EnsembleModel:
 
     def predict(self, x: Float[np.ndarray, "n f"]) -> Prediction:
         """Estimates and spread for rows of features."""
-        centred = (x - self.ridge.center[None, :]).astype(np.float32)
+        centred = _centred(x, self.ridge)
         outputs = evaluate(self.parameters, centred, self.training).astype(np.float64)
         members = outputs * self.unit + self.ridge.offset
         ridge = self.ridge.mean(x)
@@ -96,7 +98,30 @@ class EnsembleModel:
 class MLPEnsemble(FeaturePredictor[EnsembleModel]):
     """Mean and spread of an ensemble of MLPs on the masked one-hot, mixed with ridge.
 
-    PLACEHOLDER
+    Measured on random splits, tested on other architectures (3,000 at most; means of 5 and 4
+    seeds; RMSE in percentage points, Kendall's tau, labels inside the 90 % interval):
+
+    | labels                   |    50 |   100 |   200 |   500 |  1000 |
+    |--------------------------|-------|-------|-------|-------|-------|
+    | OFA-MobileNetV3 ImageNet |  .318 |  .170 |  .097 |  .073 |  .065 |
+    | - ridge (MACs: .42)      |  .324 |  .233 |  .186 |  .163 |  .158 |
+    | - tau, ridge             |  .852 |  .891 |  .912 |  .926 |  .932 |
+    | - tau (MACs: .80)        |  .853 |  .913 |  .948 |  .960 |  .965 |
+    | - inside                 |  92 % |  96 % |  94 % |  91 % |  91 % |
+
+    | labels                   |   100 |   300 |  1000 |
+    |--------------------------|-------|-------|-------|
+    | NAS-Bench-201 CIFAR-100  |   9.5 |   7.3 |   6.2 |
+    | - ridge (MACs: 10.7)     |  10.4 |   9.8 |   9.5 |
+    | - tau, ridge             |  .463 |  .576 |  .608 |
+    | - tau (MACs: .56)        |  .539 |  .648 |  .677 |
+    | - inside                 |  91 % |  92 % |  91 % |
+
+    OFA's accuracies repeat to .02. Around 100 labels the interval is too wide, as it is calibrated
+    on members that saw four fifths of them. The choices were made on the same two tables; by OFA's
+    RMSE at 200 and 500 labels (full batches, weight decay 0.1): this mix .111/.077, with ReLU
+    .157/.109, members on ridge's residuals .136/.083; tanh was no better than ridge. Members
+    without ridge are .01 to .02 worse at 50 labels, up to .01 better at 100, equal from 200 on.
 
     Args:
         space: where the architectures come from.
@@ -111,7 +136,7 @@ class MLPEnsemble(FeaturePredictor[EnsembleModel]):
 
     def __init__(
         self,
-        space: FeatureSpace,
+        space: SearchSpace,
         seed: int = 0,
         macs: MacsOf | None = None,
         holdout: float = 0.2,
@@ -127,8 +152,8 @@ class MLPEnsemble(FeaturePredictor[EnsembleModel]):
     def fit_model(
         self,
         x: Float[np.ndarray, "n f"],
-        y: Float64[np.ndarray, "n"],
-        groups: Int[np.ndarray, "n"],
+        y: Float64[np.ndarray, " n"],
+        groups: Int[np.ndarray, " n"],
     ) -> EnsembleModel:
         """Train all members at once, and calibrate on those that did not see a label.
 
@@ -139,7 +164,7 @@ class MLPEnsemble(FeaturePredictor[EnsembleModel]):
         fold = folds(groups, _FOLDS, self.seed)
         ridge = fit_ridge(x, y)
         unit = float(y.std()) or 1.0
-        centred = (x - ridge.center[None, :]).astype(np.float32)
+        centred = _centred(x, ridge)
         standardised = ((y - ridge.offset) / unit).astype(np.float32)
         seen = fold[None, :] != np.arange(_FOLDS + 1)[:, None]
         weights = np.repeat(seen, self.members, axis=0).astype(np.float32)
@@ -175,9 +200,9 @@ class MLPEnsemble(FeaturePredictor[EnsembleModel]):
 
 
 def _calibrate(
-    y: Float64[np.ndarray, "n"],
+    y: Float64[np.ndarray, " n"],
     members: Float64[np.ndarray, "m n"],
-    ridge: Float64[np.ndarray, "n"],
+    ridge: Float64[np.ndarray, " n"],
 ) -> tuple[float, Spread]:
     """Mix and spread from estimates of models that did not see the labels."""
     step = members.mean(0) - ridge
@@ -200,19 +225,22 @@ def _calibrate(
 
 
 def _mix(
-    disagreement: Float64[np.ndarray, "n"], typical: float, share: float
-) -> Float64[np.ndarray, "n"]:
+    disagreement: Float64[np.ndarray, " n"], typical: float, share: float
+) -> Float64[np.ndarray, " n"]:
     return (1 - share) * typical + share * disagreement
 
 
 def _disagreement(
-    members: Float64[np.ndarray, "m n"], ridge: Float64[np.ndarray, "n"]
-) -> Float64[np.ndarray, "n"]:
+    members: Float64[np.ndarray, "m n"], ridge: Float64[np.ndarray, " n"]
+) -> Float64[np.ndarray, " n"]:
     """Variance over the members and ridge, which strays from them far from the labels."""
     return np.concatenate([members, ridge[None, :]]).var(0, ddof=1)
 
 
-def _select(parameters: Any, members: slice) -> Any:
-    import jax
+def _centred(x: Float[np.ndarray, "n f"], ridge: RidgeModel) -> Float32[np.ndarray, "n f"]:
+    # In single precision throughout: a copy in double costs more than the networks.
+    return x.astype(np.float32, copy=False) - ridge.center.astype(np.float32)[None, :]
 
+
+def _select(parameters: Any, members: slice) -> Any:
     return jax.tree.map(lambda leaf: np.asarray(leaf[members]), parameters)

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from predictors import storage
-from predictors.base import FeatureSpace, Predictor
+from predictors.base import Predictor
 from search_spaces.errors import InputError
+from search_spaces.space import SearchSpace
 
 _PREDICTORS = {
     "macs": "predictors.macs:Macs",
@@ -22,7 +23,12 @@ def names() -> list[str]:
     return sorted(_PREDICTORS)
 
 
-def create(type: str, space: FeatureSpace, seed: int = 0, **parameters: Any) -> Predictor:
+def create(
+    type: str,  # noqa: A002 (the key in the config)
+    space: SearchSpace,
+    seed: int = 0,
+    **parameters: Any,
+) -> Predictor:
     """A predictor by name, not fitted yet.
 
     Args:
@@ -47,7 +53,7 @@ def create(type: str, space: FeatureSpace, seed: int = 0, **parameters: Any) -> 
     return predictor(space, seed, **parameters)
 
 
-def load(folder: Path, space: FeatureSpace, **parameters: Any) -> Predictor:
+def load(folder: Path, space: SearchSpace, **parameters: Any) -> Predictor:
     """The fitted predictor in a folder, whatever its type.
 
     Args:
@@ -58,8 +64,8 @@ def load(folder: Path, space: FeatureSpace, **parameters: Any) -> Predictor:
     Raises:
         InputError: files are missing, corrupt, or belong to another space.
     """
-    type = str(storage.read_description(folder).get("type"))
-    predictor = create(type, space, **parameters)
+    saved_type = str(storage.read_description(folder).get("type"))
+    predictor = create(saved_type, space, **parameters)
     predictor.load(folder)
     return predictor
 

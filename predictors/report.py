@@ -70,7 +70,7 @@ class FitReport:
 
 
 def score(
-    y: Float[np.ndarray, "n"], mean: Float[np.ndarray, "n"], std: Float[np.ndarray, "n"]
+    y: Float[np.ndarray, " n"], mean: Float[np.ndarray, " n"], std: Float[np.ndarray, " n"]
 ) -> Scores:
     """All figures of one model.
 

@@ -1,4 +1,4 @@
-"""Ridge regression on the masked one-hot: the baseline, and a good predictor of additive metrics."""
+"""Ridge regression on the masked one-hot: the baseline, good for metrics that add up."""
 
 from collections.abc import Mapping
 
@@ -17,8 +17,8 @@ class Ridge(FeaturePredictor[RidgeModel]):
     def fit_model(
         self,
         x: Float[np.ndarray, "n f"],
-        y: Float64[np.ndarray, "n"],
-        groups: Int[np.ndarray, "n"],
+        y: Float64[np.ndarray, " n"],
+        groups: Int[np.ndarray, " n"],
     ) -> RidgeModel:
         """Fit; architectures that come twice need no care."""
         del groups

@@ -8,6 +8,8 @@ from jaxtyping import Float, Float64, Int
 from predictors.base import Prediction
 from predictors.calibration import least_std, scale_90
 
+Vector = Float64[np.ndarray, "..."]
+
 # Features are 0 or 1, so penalties from "almost none" to "a thousand labels' worth" cover all.
 _PENALTIES = np.logspace(-3, 4, 29)
 
@@ -26,15 +28,15 @@ class RidgeModel:
         least_std: lower limit of the spread.
     """
 
-    center: Float64[np.ndarray, "f"]
+    center: Float64[np.ndarray, " f"]
     offset: Float64[np.ndarray, ""]
-    weights: Float64[np.ndarray, "f"]
+    weights: Float64[np.ndarray, " f"]
     root: Float64[np.ndarray, "f f"]
     n: Int[np.ndarray, ""]
     scale: Float64[np.ndarray, ""]
     least_std: Float64[np.ndarray, ""]
 
-    def mean(self, x: Float[np.ndarray, "n f"]) -> Float64[np.ndarray, "n"]:
+    def mean(self, x: Float[np.ndarray, "n f"]) -> Float64[np.ndarray, " n"]:
         """Estimates alone, without the dearer spread."""
         return (x - self.center[None, :]) @ self.weights + self.offset
 
@@ -50,7 +52,7 @@ class RidgeModel:
         return asdict(self)
 
 
-def fit_ridge(x: Float[np.ndarray, "n f"], y: Float64[np.ndarray, "n"]) -> RidgeModel:
+def fit_ridge(x: Float[np.ndarray, "n f"], y: Float64[np.ndarray, " n"]) -> RidgeModel:
     """Ridge with the penalty of least leave-one-out error, in closed form.
 
     With leverage `h` the residual of a label left out is `e / (1 - h)` (Allen's PRESS), so all
@@ -66,17 +68,16 @@ def fit_ridge(x: Float[np.ndarray, "n f"], y: Float64[np.ndarray, "n"]) -> Ridge
     eigenvalues, basis = np.linalg.eigh(z.T @ z)
     eigenvalues = np.maximum(eigenvalues, 0)
     scores = z @ basis
-    best = None
-    for penalty in _PENALTIES:
+
+    def leave_out(penalty: float) -> tuple[Vector, Vector, Vector]:
+        """What the penalty leaves of each direction, `1 - h` and the residual of each label."""
         shrink = 1 / (eigenvalues + penalty)
-        # Above 1 only by rounding, and a label that decides its own fit says nothing.
+        # Below 0 only by rounding, and a label that decides its own fit says nothing.
         free = np.maximum(1 - np.square(scores) @ shrink - 1 / len(y), 1e-6)
-        left_out = (t - scores @ (shrink * (scores.T @ t))) / free
-        error = float(np.mean(left_out**2))
-        if best is None or error < best[0]:
-            best = (error, shrink, free, left_out)
-    assert best is not None
-    _, shrink, free, left_out = best
+        return shrink, free, (t - scores @ (shrink * (scores.T @ t))) / free
+
+    fits = [leave_out(penalty) for penalty in _PENALTIES]
+    shrink, free, left_out = min(fits, key=lambda fit: float(np.mean(fit[2] ** 2)))
     return RidgeModel(
         center=center,
         offset=np.array(offset),

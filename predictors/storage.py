@@ -1,4 +1,4 @@
-"""A fitted predictor on disk: `predictor.json` says what it is, `predictor.npz` holds its arrays."""
+"""A fitted predictor on disk: `predictor.json` says what it is, `predictor.npz` its arrays."""
 
 import hashlib
 import io

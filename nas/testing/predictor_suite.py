@@ -8,63 +8,58 @@ Example:
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 import pytest
-from jaxtyping import Float, Float64, Int
+from jaxtyping import Bool, Float64
 
 from predictors import registry
 from predictors.base import Predictor
 from predictors.labels import LEAST_DISTINCT
 from predictors.metrics import coverage, kendall_tau, rmse
+from predictors.report import FitReport
 from predictors.storage import ARRAYS, DESCRIPTION
 from search_spaces.errors import InputError
-from search_spaces.space import Archs
+from search_spaces.space import Archs, Knob, SearchSpace
 
 
 @dataclass(frozen=True)
-class ConditionalSpace:
-    """Flat integer space for tests: a depth and, per block, two genes that only it reads."""
+class ConditionalSpace(SearchSpace):
+    """Space for tests without a network: a depth and, per block, two genes that only it reads.
 
-    blocks: int = 5
-    options: int = 3
+    Args:
+        blocks: the largest depth.
+        options: number of values of a gene.
+    """
 
     name = "conditional"
     version = 1
 
-    @cached_property
-    def cardinality(self) -> Int[np.ndarray, "k"]:
-        """A depth from 1 to `blocks`, then two genes a block."""
-        return np.array([self.blocks] + [self.options] * (2 * self.blocks))
+    blocks: int = 5
+    options: int = 3
 
-    def canonical(self, archs: Archs) -> Archs:
-        """Genes of absent blocks at 0."""
+    @property
+    def knobs(self) -> tuple[Knob, ...]:
+        """Depth, then the genes block by block."""
+        genes = [f"block{i}.{gene}" for i in range(self.blocks) for gene in ("first", "second")]
+        return (
+            Knob("depth", tuple(range(1, self.blocks + 1))),
+            *(Knob(name, tuple(range(self.options))) for name in genes),
+        )
+
+    def active(self, archs: Archs) -> Bool[np.ndarray, "n k"]:
+        """Which knobs each architecture reads."""
         present = np.arange(self.blocks)[None, :] <= archs[:, :1]
-        genes = archs[:, 1:] * np.repeat(present, 2, axis=1)
-        return np.concatenate([archs[:, :1], genes], axis=1)
+        return np.concatenate([np.ones((len(archs), 1), bool), np.repeat(present, 2, 1)], axis=1)
 
-    def sample(self, rng: np.random.Generator, n: int) -> Archs:
-        """`n` canonical architectures."""
-        return self.canonical(rng.integers(0, self.cardinality[None, :], (n, 1 + 2 * self.blocks)))
-
-    def onehot(self, archs: Archs) -> Float[np.ndarray, "n f"]:
-        """One column per option; those of absent blocks are all zero."""
-        depth = archs[:, :1] == np.arange(self.blocks)[None, :]
-        chosen = archs[:, 1:, None] == np.arange(self.options)[None, None, :]
-        present = np.arange(self.blocks)[None, :] <= archs[:, :1]
-        chosen &= np.repeat(present, 2, axis=1)[:, :, None]
-        genes = chosen.reshape(len(archs), 2 * self.blocks * self.options)
-        return np.concatenate([depth, genes], axis=1).astype(np.float32)
-
-    def macs(self, archs: Archs) -> Float64[np.ndarray, "n"]:
+    def macs(self, archs: Archs) -> Float64[np.ndarray, " n"]:
         """Every option of a present block adds to them."""
         genes = self.canonical(archs)[:, 1:]
         return 1e6 * (10 + 8.0 * archs[:, 0] + genes.sum(1))
 
-    def metric(self, archs: Archs) -> Float64[np.ndarray, "n"]:
+    def metric(self, archs: Archs) -> Float64[np.ndarray, " n"]:
         """Additive part that saturates, and a product of neighbouring blocks."""
         genes = self.canonical(archs)[:, 1:].astype(float)
         size = 2.0 * archs[:, 0] + genes @ np.linspace(0.6, 0.1, genes.shape[1])
@@ -96,7 +91,7 @@ class PredictorSuite:
     @staticmethod
     def labelled(
         n: int, seed: int = 1, noise: float = 0.0
-    ) -> tuple[Archs, Float64[np.ndarray, "n"]]:
+    ) -> tuple[Archs, Float64[np.ndarray, " n"]]:
         """Architectures and noisy labels."""
         rng = np.random.default_rng(seed)
         archs = SPACE.sample(rng, n)
@@ -104,11 +99,16 @@ class PredictorSuite:
 
     @pytest.fixture(scope="class")
     @classmethod
-    def fitted(cls) -> Predictor:
-        """A predictor that saw 150 labels."""
+    def fit(cls) -> tuple[Predictor, FitReport]:
+        """A predictor that saw 150 labels, and its report."""
         predictor = cls.create()
-        predictor.fit(*cls.labelled(150))
-        return predictor
+        return predictor, predictor.fit(*cls.labelled(150))
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def fitted(cls, fit: tuple[Predictor, FitReport]) -> Predictor:
+        """A predictor that saw 150 labels."""
+        return fit[0]
 
     def test_beats_the_mean(self, fitted: Predictor) -> None:
         """Unseen architectures come out nearer and in a better order than a constant."""
@@ -117,12 +117,12 @@ class PredictorSuite:
         assert rmse(y, estimate) < self.most_rmse * y.std()
         assert kendall_tau(y, estimate) > self.least_tau
 
-    def test_report_holds_for_new_data(self, fitted: Predictor) -> None:
+    def test_report_holds_for_new_data(self, fit: tuple[Predictor, FitReport]) -> None:
         """The held-out error is about the error on architectures drawn later."""
-        report = self.create().fit(*self.labelled(150))
+        fitted, report = fit
         archs, y = self.labelled(500, seed=3)
-        assert (report.n_train, report.n_test) != (0, 0)
         assert report.n_train + report.n_test == 150
+        assert 20 <= report.n_test <= 40
         assert 0.5 < rmse(y, fitted.predict(archs).mean) / report.model.rmse < 2
 
     def test_covers_noisy_labels(self) -> None:
