@@ -106,10 +106,8 @@ def chain(
         made = [names[name] for name in block.outputs]
         feeds = dict(zip(block.inputs, made, strict=False))
     if not final:
-        made = [
-            _post(name, block.type_of(old), nodes)
-            for name, old in zip(made, block.outputs, strict=True)
-        ]
+        kinds = [block.type_of(name) for name in block.outputs]
+        made = [_post(name, kind, nodes) for name, kind in zip(made, kinds, strict=True)]
     return Graph(inputs, tuple(nodes), tuple(made))
 
 

@@ -2,8 +2,8 @@
 
 A network is not exactly the sum of its blocks: caches are colder than in a chain, a call has a
 cost. Small linear models of the sum are fitted in relative least squares; the simplest whose
-leave-one-out error is close to the best is taken. The interval is split-free conformal: quantiles
-of the leave-one-out relative errors (Vovk's cross-conformal, Barber et al. 2021, jackknife+).
+leave-one-out error is close to the best is taken. The interval is conformal: a quantile of the
+leave-one-out relative errors (Barber et al. 2021, "Predictive inference with the jackknife+").
 """
 
 from dataclasses import dataclass
@@ -80,7 +80,9 @@ def fit(x: Features, y_us: Float[np.ndarray, "n"]) -> Correction:
     # The conformal rank; with fewer than nine networks the largest error is all there is.
     rank = min(n, ceil(0.9 * (n + 1)))
     interval = float(np.sort(errors)[rank - 1]) if n > 1 else float("nan")
-    return Correction(*map(float, coefficients), interval, float(errors.mean()), n)
+    scale, per_block, constant, per_mega_mac = map(float, coefficients)
+    error = float(errors.mean())
+    return Correction(scale, per_block, constant, per_mega_mac, interval, error, n)
 
 
 def _enough(model: tuple[int, ...], n: int) -> bool:

@@ -7,7 +7,7 @@ Looked up in three places, in this order: those that come with hwnas, the user's
 import os
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -40,10 +40,10 @@ class DeviceSpec(BaseModel):
     description: str = ""
     runner: str | None
     unit: Literal["block", "kernel"] = "block"
-    threads: int = Field(1, ge=1)
-    batch: int = Field(1, ge=1)
+    threads: int = Field(default=1, ge=1)
+    batch: int = Field(default=1, ge=1)
     dtype: Literal["float32"] = "float32"
-    folder: Path = Field(Path(), exclude=True)
+    folder: Path = Field(default=Path(), exclude=True)
 
 
 def cache_folder() -> Path:
@@ -103,8 +103,7 @@ def _read(path: Path) -> DeviceSpec:
         raise InputError([_line(path, item) for item in error.errors()]) from None
 
 
-def _line(path: Path, item: object) -> str:
-    problem = dict(item)  # pyright: ignore[reportCallIssue, reportArgumentType]
+def _line(path: Path, problem: Any) -> str:
     key = ".".join(str(part) for part in problem["loc"])
     if problem["type"] != "extra_forbidden":
         return f"{path}: {key}: {problem['msg']}"

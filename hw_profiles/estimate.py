@@ -1,17 +1,19 @@
 """Latency of whole populations from a table: one gather an architecture's position."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from hw_profiles.correction import Correction, features, fit
 from hw_profiles.table import LatencyTable
 from hw_profiles.worklist import unit_keys
 from search_spaces.ir.blocks import BlockMap
 from search_spaces.space import Archs, SearchSpace
+
+_CHUNK = 8192
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class _Place:
-    """A position: the knobs that decide on its cost, and the unit for each of their combinations."""
+    """A position: knobs that decide on its unit, and the unit for each of their combinations."""
 
     knobs: tuple[int, ...]
     units: Int[np.ndarray, "combinations"]
@@ -88,27 +90,32 @@ class BoundTable:
 
     def _sum(self, per_unit: Float[np.ndarray, "u"], archs: Archs) -> Float[np.ndarray, "n"]:
         padded = np.append(per_unit, 0.0)
+        costs = [padded[place.units] for place in self.places]
         total = np.zeros(len(archs))
-        for units, place in self._look_ups(archs):
-            total += padded[units][place]
+        for rows, look_ups in self._look_ups(archs):
+            for cost, look_up in zip(costs, look_ups, strict=True):
+                total[rows] += cost[look_up]
         return total
 
-    def _used(self, archs: Archs) -> np.ndarray:
+    def _used(self, archs: Archs) -> Bool[np.ndarray, "u"]:
         used = np.zeros(len(self.keys) + 1, bool)
-        for units, place in self._look_ups(archs):
-            used[units[place]] = True
+        for _, look_ups in self._look_ups(archs):
+            for place, look_up in zip(self.places, look_ups, strict=True):
+                used[place.units[look_up]] = True
         return used[:-1]
 
-    def _look_ups(self, archs: Archs) -> list[tuple[np.ndarray, np.ndarray]]:
-        # Columns that lie together in memory make the look-ups several times faster.
-        columns = np.ascontiguousarray(archs.T, np.int32)
-        out = []
-        for place in self.places:
-            radix = np.zeros(len(archs), np.int32)
-            for knob in place.knobs:
-                radix = radix * np.int32(self.space.cardinality[knob]) + columns[knob]
-            out.append((place.units, radix))
-        return out
+    def _look_ups(self, archs: Archs) -> Iterator[tuple[slice, Iterator[np.ndarray]]]:
+        """Row of each place's table for each architecture, in chunks that stay in the cache."""
+        for start in range(0, len(archs), _CHUNK):
+            rows = slice(start, start + _CHUNK)
+            columns = np.ascontiguousarray(archs[rows].T, np.int32)
+            yield rows, (self._radix(place, columns) for place in self.places)
+
+    def _radix(self, place: _Place, columns: np.ndarray) -> np.ndarray:
+        radix = np.zeros(columns.shape[1], np.int32)
+        for knob in place.knobs:
+            radix = radix * np.int32(self.space.cardinality[knob]) + columns[knob]
+        return radix
 
 
 def bind(table: LatencyTable, space: SearchSpace, blocks: BlockMap | None = None) -> BoundTable:

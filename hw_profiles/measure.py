@@ -20,7 +20,8 @@ from math import ceil
 import numpy as np
 from jaxtyping import Float
 
-Samples = Float[np.ndarray, "n visit_reference_us"]
+# Of each run: number of the visit, slower of the references beside it (us), its own time (us).
+Samples = Float[np.ndarray, "n 3"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +30,7 @@ class Policy:
 
     Args:
         visits: quiet visits that every task gets.
-        limit_visits: visits, quiet or not, after which a task is left as it is.
+        limit_visits: quiet visits after which a task is left as it is.
         warmups: untimed runs at the start of a visit, fewer for slow tasks.
         runs: timed runs of a visit, at least and at most.
         visit_us: time that a visit's runs should fill, between those two.
@@ -37,6 +38,7 @@ class Policy:
         quantile: the statistic of the runs that count.
         tolerance: relative standard error at which a task is settled.
         busy: the reference over its best, above which a run does not count.
+        least_s: rounds go on at least so long, to see the machine in more than one mood.
         limit_s: no new round begins after this time.
     """
 
@@ -49,6 +51,7 @@ class Policy:
     quantile: float = 0.25
     tolerance: float = 0.005
     busy: float = 1.06
+    least_s: float = 3.0
     limit_s: float = 150.0
 
 
@@ -94,7 +97,7 @@ class Task:
     samples: list[tuple[float, float, float]] = field(default_factory=list)
 
 
-class Interrupted(Exception):
+class InterruptedTimingError(Exception):
     """Timing was asked to stop."""
 
 
@@ -118,12 +121,13 @@ class Session:
         self._reference = reference
         self._policy, self._rng, self._clock = policy, rng, clock
         self._references: list[float] = []
+        self._judged = 0
         self.best_us = np.inf
 
     def run(
         self,
         tasks: Sequence[Task],
-        on_round: Callable[[int, int], None] = lambda done, total: None,
+        on_round: Callable[[int, int], None] | None = None,
         stopped: Callable[[], bool] = lambda: False,
         limit_s: float | None = None,
     ) -> None:
@@ -136,7 +140,7 @@ class Session:
             limit_s: no new round begins after this time; the policy's if not given.
 
         Raises:
-            Interrupted: `stopped()` was true.
+            InterruptedTimingError: `stopped()` was true.
         """
         start = self._clock()
         for task in tasks:
@@ -145,14 +149,18 @@ class Session:
         while todo:
             for i in self._rng.permutation(len(todo)):
                 if stopped():
-                    raise Interrupted
+                    raise InterruptedTimingError
                 self._visit(todo[i])
-            self.best_us = float(np.quantile(self._references, _BEST))
-            todo = [task for task in todo if not self._enough(task)]
+            passed_s = self._clock() - start
+            if self._judge():
+                todo = list(tasks)
+            if passed_s >= self._policy.least_s:
+                todo = [task for task in todo if not self._enough(task)]
             wanted = self._policy.visits
             left = sum(max(1, wanted - task.visits) for task in todo)
-            on_round(wanted * len(tasks) - left, wanted * len(tasks))
-            late = self._clock() - start > (limit_s or self._policy.limit_s)
+            if on_round is not None:
+                on_round(wanted * len(tasks) - left, wanted * len(tasks))
+            late = passed_s > (limit_s or self._policy.limit_s)
             if late and all(task.visits >= _UNCONDITIONAL for task in todo):
                 break
 
@@ -181,7 +189,15 @@ class Session:
         quiet = np.mean(references <= self._policy.busy * self.best_us)
         return bool(quiet < _QUIET_SHARE or abs(early / late - 1) > _DRIFT)
 
-    def _counting(self, samples: Samples) -> Samples:
+    def _judge(self) -> bool:
+        """Set the bar for quiet anew; whether what passed for quiet so far was not."""
+        if len(self._references) < 1.02 * self._judged:
+            return False
+        self._judged = len(self._references)
+        before, self.best_us = self.best_us, float(np.quantile(self._references, _BEST))
+        return self.best_us < 0.99 * before
+
+    def _counting(self, samples: Samples) -> Float[np.ndarray, "quiet 3"]:
         """The runs in quiet moments; where they are too few, those in the least busy ones."""
         quiet = samples[:, 1] <= self._policy.busy * self.best_us
         if quiet.sum() >= _FEWEST:
@@ -189,11 +205,11 @@ class Session:
         return samples[np.argsort(samples[:, 1], kind="stable")[:_FEWEST]]
 
     def _enough(self, task: Task) -> bool:
-        if task.visits >= self._policy.limit_visits:
-            return True
         if task.visits < self._policy.visits:
             return False
         now = self.timing(task)
+        if now.visits >= self._policy.limit_visits:
+            return True
         return now.settled and now.spread_us <= self._policy.tolerance * now.value_us
 
     def _visit(self, task: Task) -> None:

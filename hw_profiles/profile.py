@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Int
 
 from hw_profiles.device import DeviceSpec
 from hw_profiles.profilers import registry
@@ -13,7 +14,6 @@ from hw_profiles.provenance import capture
 from hw_profiles.table import LatencyTable, Network, open_table, table_path
 from hw_profiles.worklist import missing, worklist
 from search_spaces.ir.blocks import BlockMap
-from search_spaces.ir.count import count
 from search_spaces.ir.graph import Graph
 from search_spaces.space import Archs, SearchSpace
 
@@ -55,13 +55,14 @@ def profile(
     profiler = profiler or registry.create(device)
     path = table or table_path(device)
     before = open_table(device, path, profiler)
-    units = worklist(BlockMap(space), device)
+    blocks = BlockMap(space)
+    units = worklist(blocks, device)
     have: Sequence[Network] = ()
     if only_missing:
         units = missing(units, set(before.units) - before.unsettled())
         have = [n for n in before.networks_of(space) if n.measurement.settled]
     known = np.array([n.arch for n in have], int).reshape(len(have), len(space.knobs))
-    archs = spread_archs(space, max(0, networks - len(have)), seed, known)
+    archs = spread_archs(blocks, max(0, networks - len(have)), seed, known)
     if not units and not len(archs):
         return before
     _keep_aside(before, path)
@@ -89,6 +90,7 @@ def measure_networks(
     *,
     seed: int = 0,
     progress: Report | None = None,
+    profiler: Profiler | None = None,
 ) -> list[Measurement]:
     """Measure whole networks, interleaved and by the same statistic as the table's.
 
@@ -97,15 +99,21 @@ def measure_networks(
         graphs: networks, batch norm still in them.
         seed: of orders and weights.
         progress: told `(done, total, eta_s, label)`.
+        profiler: measures; the device's runner if not given.
 
     Raises:
         InputError: the device is never measured.
     """
-    saver = _Saver(lambda measured: None, progress)
-    return list(registry.create(device).measure((), graphs, seed=seed, watch=saver).networks)
+
+    def watch(now: Progress) -> None:
+        if progress is not None:
+            progress(now.done, now.total, now.eta_s, now.label)
+
+    profiler = profiler or registry.create(device)
+    return list(profiler.measure((), graphs, seed=seed, watch=watch).networks)
 
 
-def spread_archs(space: SearchSpace, n: int, seed: int, without: Archs) -> Archs:
+def spread_archs(blocks: BlockMap, n: int, seed: int, without: Int[np.ndarray, "used k"]) -> Archs:
     """Distinct architectures that cover the space from its smallest to its largest.
 
     Half are uniform draws, as a search begins with. The others lean towards small or large options
@@ -113,17 +121,18 @@ def spread_archs(space: SearchSpace, n: int, seed: int, without: Archs) -> Archs
     take turns.
 
     Args:
-        space: the space.
+        blocks: the space, as its blocks.
         n: how many; fewer where the space has no more.
         seed: of the draws.
         without: architectures that must not be among them.
     """
+    space = blocks.space
     rng = np.random.default_rng([seed, len(without)])
     ends = np.stack([space.largest(), space.smallest()])
     uniform = _turns(space, rng.integers(0, space.cardinality[None, :], (4 * n, len(space.knobs))))
     lean = rng.random((4 * n, 1))
     leaning = _turns(space, rng.binomial(space.cardinality[None, :] - 1, lean))
-    macs = np.array([np.log(count(space.build(arch)).macs + 1.0) for arch in leaning])
+    macs = np.log(blocks.total(blocks.macs, leaning) + 1.0)
     targets = np.linspace(macs.min(initial=0.0), macs.max(initial=0.0), n - n // 2)
     even = [leaning[np.argmin(np.abs(macs - target))] for target in targets] if n else []
     candidates = [*ends, *even, *uniform, *leaning]

@@ -21,7 +21,7 @@ class Measurement:
         spread_us: standard error of the value.
         n: runs behind it.
         source: how it was got.
-        settled: false where measuring was cut short; such a value is used, and measured again.
+        settled: false where measuring was interrupted; such a value is used, and measured again.
         description: what it is, for people.
         session: index of its session in the table.
     """
@@ -84,7 +84,7 @@ class Profiler(Protocol):
         networks: Sequence[Graph] = (),
         *,
         seed: int = 0,
-        watch: Callable[[Progress], None] = lambda progress: None,
+        watch: Callable[[Progress], None] | None = None,
     ) -> Measured:
         """Measure all of them in one session, interleaved, by one statistic.
 

@@ -9,7 +9,7 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from threading import Event
 from typing import Any
 
@@ -17,7 +17,7 @@ import numpy as np
 
 from hw_profiles.chains import Plan, plan
 from hw_profiles.device import DeviceSpec
-from hw_profiles.measure import Interrupted, Policy, Session, Task
+from hw_profiles.measure import InterruptedTimingError, Policy, Session, Task
 from hw_profiles.profilers.base import Measured, Measurement, Progress
 from hw_profiles.worklist import Unit
 from search_spaces.ir.count import count
@@ -43,7 +43,7 @@ class OnnxRuntimeCpu:
     """
 
     device: DeviceSpec
-    policy: Policy = Policy()
+    policy: Policy = field(default_factory=Policy)
 
     @property
     def runtime(self) -> str:
@@ -58,13 +58,9 @@ class OnnxRuntimeCpu:
         networks: Sequence[Graph] = (),
         *,
         seed: int = 0,
-        watch: Watch = lambda progress: None,
+        watch: Watch | None = None,
     ) -> Measured:
-        """Measure units as chains and networks as they are, in one interleaved session.
-
-        Raises:
-            InputError: the machine has fewer cores than the device's threads.
-        """
+        """Measure units as chains and networks as they are, in one interleaved session."""
         work = _Work(self.device, self.policy, units, networks, seed, watch)
         stop = Event()
         with ThreadPoolExecutor(1, initializer=_pin, initargs=(self.device.threads,)) as pool:
@@ -86,7 +82,7 @@ class _Work:
         units: Sequence[Unit],
         networks: Sequence[Graph],
         seed: int,
-        watch: Watch,
+        watch: Watch | None,
     ) -> None:
         self.device, self.policy, self.watch = device, policy, watch
         self.rng = np.random.default_rng(seed)
@@ -98,6 +94,7 @@ class _Work:
         for name, network in zip(self.names, networks, strict=True):
             self.graphs[name] = fold_batchnorm(network)
         self.tasks: dict[str, Task] = {}
+        self.complete = False
         self.started = time.monotonic()
 
     def run(self, stopped: Callable[[], bool]) -> Measured:
@@ -106,15 +103,16 @@ class _Work:
         for number, group in enumerate(groups):
             try:
                 self._run_group(group, f"{number + 1} of {len(groups)}", stopped)
-            except Interrupted:
-                break
+            except InterruptedTimingError:
+                return self.result()
+        self.complete = True
         return self.result()
 
     def _run_group(self, group: list[str], label: str, stopped: Callable[[], bool]) -> None:
         tasks: list[Task] = []
         for done, name in enumerate(group):
             if stopped():
-                raise Interrupted
+                raise InterruptedTimingError
             tasks.append(Task(name, load(self.graphs[name], self.device, self.rng)))
             self._tell(done + 1, len(group), f"loading models, group {label}")
         self.tasks |= {task.name: task for task in tasks}
@@ -123,13 +121,15 @@ class _Work:
             tasks,
             lambda done, total: self._tell(done, total, f"timing, group {label}"),
             stopped,
-            self.policy.limit_s * len(group) / len(self.graphs),
+            min(self.policy.limit_s * len(group) / len(self.graphs), 20.0 + len(group)),
         )
         for task in tasks:
             task.run = _released
 
     def _tell(self, done: int, total: int, label: str) -> None:
         eta_s = (time.monotonic() - self.started) * (total - done) / max(done, 1)
+        if self.watch is None:
+            return
         self.watch(Progress(done, total, eta_s, label, self.result))
 
     def result(self) -> Measured:
@@ -149,13 +149,15 @@ class _Work:
                 sum(part.value_us * factor for part, factor in parts),
                 float(np.sqrt(sum((part.spread_us * factor) ** 2 for part, factor in parts))),
                 min(part.n for part, _ in parts),
-                settled=all(part.settled for part, _ in parts),
+                settled=self.complete or all(part.settled for part, _ in parts),
                 description=self.units[key].description,
             )
         if not all(name in known for name in self.names):
             return Measured(units, (), self.session.noisy())
         whole = [
-            Measurement(graph.digest(), t.value_us, t.spread_us, t.n, settled=t.settled)
+            Measurement(
+                graph.digest(), t.value_us, t.spread_us, t.n, settled=self.complete or t.settled
+            )
             for graph, t in zip(self.networks, (known[name] for name in self.names), strict=True)
         ]
         return Measured(units, tuple(whole), self.session.noisy())

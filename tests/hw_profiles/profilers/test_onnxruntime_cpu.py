@@ -1,0 +1,83 @@
+import os
+from itertools import chain
+
+import numpy as np
+import pytest
+
+from hw_profiles.device import load_device
+from hw_profiles.measure import Policy
+from hw_profiles.profile import measure_networks
+from hw_profiles.profilers.base import Progress
+from hw_profiles.profilers.onnxruntime_cpu import OnnxRuntimeCpu, _groups
+from hw_profiles.worklist import worklist
+from nas.testing.device_suite import SPACE, DeviceSuite
+from search_spaces.ir.blocks import BlockMap
+
+CPU = load_device("cpu")
+QUICK = Policy(visits=4, limit_visits=8, tolerance=0.05, least_s=0.3, limit_s=4.0)
+
+
+class TestOnnxRuntimeCpu(DeviceSuite):
+    device = CPU
+
+    def make(self) -> OnnxRuntimeCpu:
+        return OnnxRuntimeCpu(CPU, QUICK)
+
+
+def test_the_callers_affinity_and_arithmetic_stay() -> None:
+    before = os.sched_getaffinity(0)
+    OnnxRuntimeCpu(CPU, QUICK).measure((), [SPACE.build(SPACE.smallest())])
+    assert os.sched_getaffinity(0) == before
+    denormal = np.float32(1e-39)
+    assert denormal * np.float32(0.5) > 0
+
+
+def test_an_interruption_stops_it_and_partial_results_stand() -> None:
+    seen: list[Progress] = []
+
+    def watch(now: Progress) -> None:
+        seen.append(now)
+        if now.label.startswith("timing") and now.done:
+            raise KeyboardInterrupt
+
+    units = worklist(BlockMap(SPACE), CPU)[:3]
+    policy = Policy(visits=50, limit_visits=100, limit_s=60.0)
+    with pytest.raises(KeyboardInterrupt):
+        OnnxRuntimeCpu(CPU, policy).measure(units, watch=watch)
+    assert seen[0].label.startswith("loading models")
+    partial = seen[-1].partial()
+    assert not any(unit.settled for unit in partial.units.values())
+
+
+def test_whole_networks_are_measured_in_order() -> None:
+    graphs = [SPACE.build(SPACE.largest()), SPACE.build(SPACE.smallest())]
+    labels: list[str] = []
+    results = measure_networks(
+        CPU,
+        graphs,
+        progress=lambda *now: labels.append(now[3]),
+        profiler=OnnxRuntimeCpu(CPU, QUICK),
+    )
+    assert [result.key for result in results] == [graph.digest() for graph in graphs]
+    assert results[0].value_us > results[1].value_us > 0
+    assert labels
+
+
+def test_a_larger_batch_takes_longer() -> None:
+    graph = SPACE.build(SPACE.largest())
+    one, many = (
+        OnnxRuntimeCpu(CPU.model_copy(update={"batch": batch}), QUICK).measure((), [graph])
+        for batch in (1, 16)
+    )
+    assert many.networks[0].value_us > 4 * one.networks[0].value_us
+
+
+def test_groups_fit_memory_and_hold_every_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    from hw_profiles.profilers import onnxruntime_cpu
+
+    graphs = {f"n{i}": SPACE.build(SPACE.largest()) for i in range(10)}
+    assert len(_groups(graphs)) == 1
+    monkeypatch.setattr(onnxruntime_cpu, "_GROUP_BYTES", 5 << 20)
+    groups = _groups(graphs)
+    assert len(groups) > 1
+    assert sorted(chain.from_iterable(groups)) == sorted(graphs)
