@@ -18,14 +18,17 @@ from nas.deploy import export_trial
 from nas.distributed import evaluator_pool
 from nas.explore import Explorer
 from nas.log import Log
+from nas.results.run import open_run
 from nas.store import RunStore
 from nas.trials import Batch
-from nas.ui.report import write_report
+from nas.ui.data import progress
+from nas.ui.gather import gather, table_facts
+from nas.ui.report import render_front, render_report
 from nas.verify import agreement, verified_front, verify
 from nas.workbench import Workbench, make_evaluator, shared
 from predictors import registry as predictors
 from search_spaces.errors import InputError, RunError
-from search_spaces.files import write_json
+from search_spaces.files import write_json, write_text
 
 _LABEL_BATCH = 16
 
@@ -73,7 +76,8 @@ class Controller:
     def profile(self) -> dict[str, Any]:
         """Measure what the devices' tables lack, and refuse bounds that nothing can meet."""
         space, data = self.bench.space, self.bench.data
-        self.log(f"data: {data.name}, {len(data.train)} training, {len(data.validation)} validation images")
+        images = f"{len(data.train)} training and {len(data.validation)} validation images"
+        self.log(f"data: {data.name}, {images}")
         self.log(f"space: {space.name}, {space.size():.3g} architectures")
         for name, device in self.bench.devices.items():
 
@@ -165,13 +169,24 @@ class Controller:
             folder = self.store.folder / "exports" / str(trial) / target
             if not folder.exists():
                 report = export_trial(self.store.folder, int(trial), target)
-                self.log(f"export: {report.model}, within {report.numerics.max_relative_error:.1e} of JAX")
-                errors[str(trial)] = report.numerics.max_relative_error
+                error = report.numerics.max_relative_error
+                self.log(f"export: {report.model}, within {error:.1e} of JAX")
+                errors[str(trial)] = error
         return {"max_relative_error": errors}
 
     def report(self) -> None:
         """Write `report.html` and `pareto.html`."""
-        write_report(self.bench, self.store, self._explorer())
+        explorer = self._explorer()
+        names = {"search": self.experiment.search.type, "random": "random search"}
+        curves = [
+            progress(name, *explorer.told(stage), explorer.reference())
+            for stage, name in names.items()
+        ]
+        costs = self.bench.costs
+        facts = [table_facts(t, costs.tables[name]) for name, t in self.bench.tables.items()]
+        data = gather(open_run(self.store.folder), facts, curves=curves)
+        write_text(self.store.folder / "report.html", render_report(data))
+        write_text(self.store.folder / "pareto.html", render_front(data))
 
     def _explorer(self) -> Explorer:
         bench = self.bench

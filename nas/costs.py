@@ -1,4 +1,4 @@
-"""What architectures cost: arrays for whole populations, and the least and most that is reachable."""
+"""What architectures cost: arrays for whole populations, and the extremes of a space."""
 
 from collections.abc import Mapping, Sequence
 
@@ -27,7 +27,7 @@ class Costs:
         self.blocks = blocks
         self.tables = tables
 
-    def evaluate(self, archs: Archs) -> dict[str, Num[np.ndarray, "n"]]:
+    def evaluate(self, archs: Archs) -> dict[str, Num[np.ndarray, " n"]]:
         """A column for each cost: `macs`, `params`, `latency_ms@DEVICE` (the table's estimate)."""
         counted = {name: self.blocks.total(getattr(self.blocks, name), archs) for name in _COUNTED}
         latency = {
@@ -38,7 +38,7 @@ class Costs:
 
     def intervals(
         self, archs: Archs
-    ) -> dict[str, tuple[Float[np.ndarray, "n"], Float[np.ndarray, "n"]]]:
+    ) -> dict[str, tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"]]]:
         """Ends of the 90 % interval of every latency column."""
         estimates = {device: table.cost(archs) for device, table in self.tables.items()}
         return {f"latency_ms@{d}": (e.lower_ms, e.upper_ms) for d, e in estimates.items()}
@@ -71,22 +71,21 @@ class Costs:
             least, most = self.reachable(constraint.column)
             name = constraint.column
             if constraint.upper is not None and least.value > constraint.upper:
-                choices = self._words(least)
                 problems.append(
-                    f"constraints: {name} <= {constraint.upper:g} can't be met: the minimum reachable "
-                    f"is {least.value:.4g} ({choices}); raise `max` to that or more, or give the "
-                    "space smaller options"
+                    f"constraints: {name} <= {constraint.upper:g} can't be met: the minimum "
+                    f"reachable is {least.value:.4g} ({self._words(least)}); raise `max` to that "
+                    "or more, or give the space smaller options"
                 )
             if constraint.lower is not None and most.value < constraint.lower:
                 problems.append(
-                    f"constraints: {name} >= {constraint.lower:g} can't be met: the maximum reachable "
-                    f"is {most.value:.4g}; lower `min` to that or less, or give the space larger "
-                    "options"
+                    f"constraints: {name} >= {constraint.lower:g} can't be met: the maximum "
+                    f"reachable is {most.value:.4g}; lower `min` to that or less, or give the "
+                    "space larger options"
                 )
         if problems:
             raise InputError(problems)
 
-    def _per_unit(self, column: str) -> Float[np.ndarray, "u"]:
+    def _per_unit(self, column: str) -> Float[np.ndarray, " u"]:
         if column in _COUNTED:
             return getattr(self.blocks, column).astype(float)
         return self.tables[column.partition("@")[2]].added_us

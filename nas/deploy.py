@@ -41,7 +41,9 @@ def export_trial(run: Path, trial: int, target: str, folder: Path | None = None)
     results = open_run(run)
     table = results.trials()
     if trial not in table.index:
-        raise InputError(f"{run}/{trial}: the run has no such network; `nas pareto {run}` lists them")
+        raise InputError(
+            f"{run}/{trial}: the run has no such network; `nas pareto {run}` lists them"
+        )
     arch = np.array(table.loc[[trial], "arch"].iloc[0])
     bench = Workbench(results.config, results.folder)
     graph = bench.space.build(arch)
@@ -52,7 +54,7 @@ def export_trial(run: Path, trial: int, target: str, folder: Path | None = None)
     forward = jax.jit(lambda x: bench.executors.sliced(bench.params, graph, x, stats)[0])
     network = Network(
         graph=fold_batchnorm(graph),
-        params=fold_params(graph, cut(bench.params, graph), stats),
+        params=fold_params(graph, *jax.tree.map(np.asarray, (cut(bench.params, graph), stats))),
         origin=_origin(bench, arch),
         preprocessing=Preprocessing(
             tuple(map(float, bench.data.mean)), tuple(map(float, bench.data.std))
@@ -82,7 +84,7 @@ def _metrics(rows: Any) -> list[Metric]:
         for name in numeric(one):
             value, source = row[name], row[f"{name}.source"]
             if isinstance(source, str) and np.isfinite(value):
-                found[name] = Metric(name, float(value), source.split()[0])
+                found[name] = Metric(name, float(value), source)
     return list(found.values())
 
 

@@ -15,6 +15,7 @@ from nas.search import registry
 from nas.store import RunStore
 from nas.trials import Batch
 from predictors.base import Predictor
+from search_spaces.errors import RunError
 from search_spaces.space import Archs
 
 _Z90 = 1.645
@@ -40,12 +41,12 @@ class Explorer:
         self.store = store
         self.log = log
 
-    def run(self, type: str, stage: str) -> None:
+    def run(self, name: str, stage: str) -> None:
         """Search with an algorithm until the evaluations are spent; continue where it stopped."""
         config = self.experiment.search
-        parameters = {"population": config.population} if type != "random" else {}
+        parameters = {"population": config.population} if name != "random" else {}
         space = self.costs.blocks.space
-        algorithm = registry.create(type, space, self.experiment.seed, **parameters)
+        algorithm = registry.create(name, space, self.experiment.seed, **parameters)
         spent = 0
         for batch in self._noted(stage):
             algorithm.tell(batch.archs, *self._matrices(batch.columns))
@@ -61,28 +62,28 @@ class Explorer:
             spent += len(archs)
             self.log.progress(stage, spent, config.evaluations)
 
+    def told(self, stage: str) -> tuple[Float[np.ndarray, "n m"], Float[np.ndarray, "n c"]]:
+        """Objectives and constraints of all that a stage tried, in order."""
+        parts = [self._matrices(batch.columns) for batch in self._noted(stage)]
+        F, G = (np.concatenate(matrices) for matrices in zip(*parts, strict=True))
+        return F, G
+
+    def reference(self) -> Float[np.ndarray, " m"]:
+        """The worst of each objective in the search and in random search, and a little beyond."""
+        every = np.concatenate([self.told("search")[0], self.told("random")[0]])
+        # A little, so that the extremes of a front count as well.
+        return every.max(0) + 0.01 * np.ptp(every, axis=0)
+
     def facts(self) -> dict[str, float]:
-        """Hypervolumes of the search and of random search, at equal numbers of evaluations.
-
-        The reference point is the worst value of each objective among both.
-        """
-        F, feasible = self._told("search")
-        F_random, feasible_random = self._told("random")
-        n = min(len(F), len(F_random))
-        every = np.concatenate([F, F_random])
-        # A little beyond the worst, so that the extremes of a front count as well.
-        reference = every.max(0) + 0.01 * np.ptp(every, axis=0)
-        return {
-            "evaluations": n,
-            "hypervolume": hypervolume(F[:n][feasible[:n]], reference),
-            "hypervolume_random": hypervolume(F_random[:n][feasible_random[:n]], reference),
+        """Hypervolumes of the search and of random search, at equal numbers of evaluations."""
+        told = {"hypervolume": self.told("search"), "hypervolume_random": self.told("random")}
+        n = min(len(F) for F, _ in told.values())
+        reference = self.reference()
+        volumes = {
+            name: hypervolume(F[:n][(G[:n] <= 0).all(1)], reference)
+            for name, (F, G) in told.items()
         }
-
-    def progress(self, stage: str, reference: Float[np.ndarray, " m"]) -> list[tuple[int, float]]:
-        """Hypervolume after each generation: `(evaluations, hypervolume)`."""
-        F, feasible = self._told(stage)
-        sizes = np.cumsum([len(batch.archs) for batch in self._noted(stage)])
-        return [(int(n), hypervolume(F[:n][feasible[:n]], reference)) for n in sizes]
+        return {"evaluations": n, **volumes}
 
     def front(self, n: int) -> Archs:
         """At most `n` architectures of the front of estimates, spread over it.
@@ -91,7 +92,14 @@ class Explorer:
             RunError: no architecture that meets all constraints was found.
         """
         archs = np.concatenate([batch.archs for batch in self._noted("search")])
-        F, feasible = self._told("search")
+        F, G = self.told("search")
+        feasible = (G <= 0).all(1)
+        if not feasible.any():
+            closest = np.maximum(G, 0).sum(1).min()
+            raise RunError(
+                f"none of the {len(F)} architectures tried meets all constraints; the closest "
+                f"misses its bounds by {closest:.1%} in sum: relax the tightest of them"
+            )
         best = np.flatnonzero(feasible)[nondominated(F[feasible])]
         best = best[np.unique(F[best], axis=0, return_index=True)[1]]
         return archs[best[spread(F[best], n)]]
@@ -116,11 +124,6 @@ class Explorer:
         self, columns: Mapping[str, np.ndarray]
     ) -> tuple[Float[np.ndarray, "n m"], Float[np.ndarray, "n c"]]:
         return to_F(columns, self.experiment.objectives), to_G(columns, self.experiment.constraints)
-
-    def _told(self, stage: str) -> tuple[Float[np.ndarray, "n m"], np.ndarray]:
-        parts = [self._matrices(batch.columns) for batch in self._noted(stage)]
-        F, G = (np.concatenate(matrices) for matrices in zip(*parts, strict=True))
-        return F, (G <= 0).all(1)
 
     def _noted(self, stage: str) -> list[Batch]:
         records: list[Record] = self.store.journal.records

@@ -43,7 +43,7 @@ class Log:
         if label != self._label or done == total or now - self._said_s > _QUIET_S:
             self._label, self._said_s = label, now
             text = f"{label}: {done}/{total} {note}".rstrip()
-            print(text, file=sys.stderr, flush=True)
+            sys.stderr.write(f"{text}\n")
             self._note(text)
 
     def _show(self, label: str, done: int, total: int, note: str) -> None:
@@ -71,7 +71,9 @@ class Log:
 
     def _note(self, text: str) -> None:
         if self._file is not None:
-            self._file.write(f"{datetime.now().astimezone().isoformat(timespec='seconds')} {text}\n")
+            self._file.write(
+                f"{datetime.now().astimezone().isoformat(timespec='seconds')} {text}\n"
+            )
 
     def __enter__(self) -> Self:
         return self

@@ -43,7 +43,7 @@ def verify(bench: Workbench, archs: Archs, store: RunStore, log: Log) -> None:
             continue
 
         def watch(done: int, total: int, eta_s: float, label: str, name: str = name) -> None:
-            log.progress(f"verify on {name}", done, total, f"{eta_s:.0f} s left")
+            log.progress(f"verify on {name}", done, total, f"{eta_s:.0f} s left, {label}")
 
         found = measure_networks(device, graphs, seed=bench.experiment.seed, progress=watch)
         value = np.array([item.value_us / 1e3 for item in found])

@@ -19,7 +19,10 @@ def names() -> list[str]:
     return sorted(_SPACES)
 
 
-def create(type: str, **parameters: Any) -> SearchSpace:
+def create(
+    type: str,  # noqa: A002 (the key in the config)
+    **parameters: Any,
+) -> SearchSpace:
     """A space by name.
 
     Args:
@@ -38,10 +41,10 @@ def create(type: str, **parameters: Any) -> SearchSpace:
     try:
         return adapter.validate_python(parameters)
     except ValidationError as error:
-        raise InputError([_line(item, parameters, adapter) for item in error.errors()]) from None
+        raise InputError([_line(item, adapter) for item in error.errors()]) from None
 
 
-def _line(item: Any, parameters: dict[str, Any], adapter: TypeAdapter[SearchSpace]) -> str:
+def _line(item: Any, adapter: TypeAdapter[SearchSpace]) -> str:
     key = ".".join(str(part) for part in item["loc"])
     if item["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
         fields = adapter.json_schema()["properties"]

@@ -19,7 +19,7 @@ from search_spaces.ir.builder import Builder, Option, Pick, Tensor
 from search_spaces.ir.graph import Graph
 from search_spaces.ir.verify import verify
 
-Arch = Int[np.ndarray, "k"]
+Arch = Int[np.ndarray, " k"]
 Archs = Int[np.ndarray, "n k"]
 
 
@@ -45,7 +45,9 @@ class Knob:
             raise InputError(f"{self.name}: options {self.options} must be distinct, at least one")
         numbers = [option for option in self.options if not isinstance(option, str)]
         if numbers and (len(numbers) < len(self.options) or numbers != sorted(numbers)):
-            raise InputError(f"{self.name}: options {self.options} must ascend: write them in order")
+            raise InputError(
+                f"{self.name}: options {self.options} must ascend: write them in order"
+            )
 
 
 class SearchSpace:
@@ -54,7 +56,7 @@ class SearchSpace:
     name: str
     version: int
 
-    @property
+    @cached_property
     def knobs(self) -> tuple[Knob, ...]:
         """The knobs, in the order of the architecture's entries."""
         raise NotImplementedError
@@ -78,7 +80,7 @@ class SearchSpace:
         return verify(builder.graph(self.define(builder)), is_super=arch is None)
 
     @cached_property
-    def cardinality(self) -> Int[np.ndarray, "k"]:
+    def cardinality(self) -> Int[np.ndarray, " k"]:
         """Number of options of each knob."""
         return np.array([len(knob.options) for knob in self.knobs])
 
@@ -106,7 +108,7 @@ class SearchSpace:
 
     def holds(
         self, archs: Archs, conditions: Sequence[tuple[str, frozenset[int]]]
-    ) -> Bool[np.ndarray, "n"]:
+    ) -> Bool[np.ndarray, " n"]:
         """Which architectures meet all conditions `(knob, allowed entries)`."""
         out = np.ones(len(archs), bool)
         for knob, allowed in conditions:
@@ -169,9 +171,7 @@ class SearchSpace:
     def decode(self, arch: Arch) -> dict[str, Option]:
         """The choices that an architecture makes; knobs it does not read are left out."""
         active = self.active(arch[None])[0]
-        return {
-            knob.name: knob.options[arch[i]] for i, knob in enumerate(self.knobs) if active[i]
-        }
+        return {knob.name: knob.options[arch[i]] for i, knob in enumerate(self.knobs) if active[i]}
 
     def neighbours(self, arch: Arch) -> Archs:
         """All distinct canonical architectures that differ in one knob's choice."""

@@ -56,11 +56,11 @@ def show(network: Network, as_json: AsJson = False) -> None:
 
     run, trial = split(network)
     results = open_run(run)
-    rows = results.trials()
-    rows = rows[rows.index == trial]
-    if rows.empty:
+    trials = results.trials()
+    if trial not in trials.index:
         raise no_network(run, trial)
-    arch = np.array(rows["arch"].iloc[0])
+    rows = trials.loc[[trial]]
+    arch = np.array(rows["arch"].tolist()[0])
     choices, figures = results.space.decode(arch), _figures(rows)
     if as_json:
         print_json({"id": trial, "arch": arch.tolist(), "choices": choices, "figures": figures})
@@ -109,7 +109,8 @@ def records(front: "DataFrame") -> list[dict[str, Any]]:
     """The same as JSON-able records, with choices, sources and bounds."""
     import json
 
-    return json.loads(front.drop(columns="stage").reset_index().to_json(orient="records"))
+    text = front.drop(columns="stage").reset_index().to_json(orient="records")
+    return json.loads(text or "[]")
 
 
 def _figures(rows: "DataFrame") -> list[dict[str, Any]]:

@@ -89,8 +89,9 @@ def _print_front(folder: Path, as_json: bool) -> None:
         return
     print_front(front)
     facts = results.stages["search"]
+    typer.echo(f"\n{len(front)} networks on the verified front")
     typer.echo(
-        f"\n{len(front)} networks on the verified front; hypervolume {facts['hypervolume']:.5g}, of "
-        f"random search {facts['hypervolume_random']:.5g}, both after {facts['evaluations']} "
-        f"evaluations\nfolder {folder}: report.html, pareto.csv, exports/"
+        f"hypervolume after {facts['evaluations']} evaluations: {facts['hypervolume']:.5g}, of "
+        f"random search {facts['hypervolume_random']:.5g} (both of estimates)"
     )
+    typer.echo(f"folder {folder}: report.html, pareto.csv, exports/")

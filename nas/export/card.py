@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
-from typing import Any, Literal
+from typing import Any
 
 from nas.export.numerics import Numerics
 from search_spaces.ir.count import count
@@ -83,13 +83,13 @@ class Metric:
     Args:
         name: with its unit and device where it has them, e.g. `test_accuracy`, `latency_ms@cpu`.
         value: the figure.
-        source: how it came about.
+        source: how it came about: `measured`, `predicted`, `counted`, …
         spread: its uncertainty in the same unit (standard deviation or half a 90 % interval).
     """
 
     name: str
     value: float
-    source: Literal["measured", "interpolated", "predicted", "simulated"]
+    source: str
     spread: float | None = None
 
 

@@ -29,7 +29,7 @@ class Checkpoints:
         return sorted(int(p.name) for p in self.folder.iterdir() if p.name.isdigit())
 
     def save(self, epoch: int, state: State) -> None:
-        """Write the state after an epoch. Orbax writes aside and renames, so it is whole or absent."""
+        """Write the state after an epoch: orbax writes aside and renames, so it is whole or not."""
         with ocp.StandardCheckpointer() as writer:
             writer.save(self.folder / str(epoch), state, force=True)
         for old in self.epochs()[:-2]:
@@ -50,4 +50,6 @@ class Checkpoints:
             with ocp.StandardCheckpointer() as reader:
                 return reader.restore(newest, like)
         except (ValueError, KeyError) as error:
-            raise RunError(f"{newest}: the checkpoint does not fit this experiment: {error}") from None
+            raise RunError(
+                f"{newest}: the checkpoint does not fit this experiment: {error}"
+            ) from None

@@ -55,11 +55,11 @@ class SupernetEvaluator:
         )
         self._masked = jax.jit(executors.masked, static_argnums=3)
 
-    def evaluate(self, archs: Archs) -> dict[str, Float[np.ndarray, "n"]]:
+    def evaluate(self, archs: Archs) -> dict[str, Float[np.ndarray, " n"]]:
         """`accuracy` (0 to 1) of each architecture on the validation images."""
         return {"accuracy": self.accuracies(archs, self.validation)}
 
-    def accuracies(self, archs: Archs, split: Split) -> Float[np.ndarray, "n"]:
+    def accuracies(self, archs: Archs, split: Split) -> Float[np.ndarray, " n"]:
         """Accuracy (0 to 1) of each architecture on a split, each after its own recalibration."""
         slots = self.executors.slots(archs)
         accuracies = []
@@ -85,11 +85,17 @@ class SupernetEvaluator:
         return _prepare(images, mean, std, size)
 
     def _sliced(self, graph: Graph) -> Forward:
-        run = jax.jit(lambda params, images, stats: self.executors.sliced(params, graph, images, stats))
+        run = jax.jit(
+            lambda params, images, stats: self.executors.sliced(params, graph, images, stats)
+        )
         return lambda images, stats: run(self.params, images, stats)
 
     def _forward_masked(
-        self, slots: Int[np.ndarray, "s"], static: tuple[Option, ...], images: Array, stats: Stats | None
+        self,
+        slots: Int[np.ndarray, " s"],
+        static: tuple[Option, ...],
+        images: Array,
+        stats: Stats | None,
     ) -> tuple[Logits, Stats]:
         return self._masked(self.params, slots, images, static, stats)
 

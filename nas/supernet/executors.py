@@ -48,7 +48,7 @@ class Executors:
     def masked(
         self,
         params: Params,
-        slots: Int[Array, "s"],
+        slots: Int[Array, " s"],
         images: Images,
         static: tuple[Option, ...],
         stats: Stats | None = None,

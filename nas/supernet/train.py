@@ -2,7 +2,7 @@
 
 Every step trains the largest sub-network on the labels, and the smallest and a few random ones on
 the largest one's predictions (Yu et al., "BigNAS: Scaling Up Neural Architecture Search with Big
-Single-Stage Models", ECCV 2020, §3.2; Cai et al., "Once-for-All", ICLR 2020, §3.3). All sub-networks
+Single-Stage Models", ECCV 2020, §3.2; Cai et al., "Once-for-All", ICLR 2020, §3.3). The members
 of a step share the static knobs (input resolution), drawn anew for each step.
 """
 
@@ -126,7 +126,7 @@ class Trainer:
     def _largest(self, static: tuple[Option, ...]) -> Callable[..., Any]:
         graph = self._extreme(static, largest=True)
 
-        def loss(params: Params, images: Array, labels: Int[Array, "n"]) -> tuple[Array, Logits]:
+        def loss(params: Params, images: Array, labels: Int[Array, " n"]) -> tuple[Array, Logits]:
             logits, _ = self.executors.sliced(params, graph, images)
             return _cross_entropy(logits, self._targets(labels)), logits
 
@@ -146,7 +146,7 @@ class Trainer:
         params: Params,
         images: Array,
         targets: Logits,
-        slots: Int[Array, "s"],
+        slots: Int[Array, " s"],
         static: tuple[Option, ...],
     ) -> Params:
         def loss(params: Params) -> Array:
@@ -176,7 +176,7 @@ class Trainer:
     def _input_size(self, static: tuple[Option, ...]) -> tuple[int, int]:
         return input_size(self.executors.super_graph(static))
 
-    def _targets(self, labels: Int[Array, "n"]) -> Logits:
+    def _targets(self, labels: Int[Array, " n"]) -> Logits:
         classes = len(self.data.classes)
         return optax.smooth_labels(jax.nn.one_hot(labels, classes), self.config.label_smoothing)
 

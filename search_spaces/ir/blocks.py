@@ -86,7 +86,7 @@ class Position:
     name: str
     conditions: tuple[Condition, ...]
     knobs: tuple[int, ...]
-    units: Int[np.ndarray, "combinations"]
+    units: Int[np.ndarray, " combinations"]
 
 
 class BlockMap:
@@ -118,12 +118,12 @@ class BlockMap:
         self.positions = tuple(slot.name for slot in self.slots)
 
     @cached_property
-    def macs(self) -> Int[np.ndarray, "u"]:
+    def macs(self) -> Int[np.ndarray, " u"]:
         """Multiply-accumulates of each unit."""
         return np.array([count(unit).macs for unit in self.units])
 
     @cached_property
-    def params(self) -> Int[np.ndarray, "u"]:
+    def params(self) -> Int[np.ndarray, " u"]:
         """Parameters of each unit."""
         return np.array([count(unit).params for unit in self.units])
 
@@ -137,14 +137,14 @@ class BlockMap:
         return out
 
     def total(
-        self, per_unit: Float[np.ndarray, "u"] | Int[np.ndarray, "u"], archs: Archs
-    ) -> Float[np.ndarray, "n"] | Int[np.ndarray, "n"]:
+        self, per_unit: Float[np.ndarray, " u"] | Int[np.ndarray, " u"], archs: Archs
+    ) -> Float[np.ndarray, " n"] | Int[np.ndarray, " n"]:
         """Sum of a per-unit cost over the blocks of each architecture."""
         padded = np.append(per_unit, np.zeros(1, per_unit.dtype))
         return padded[self.index(archs)].sum(1)
 
-    def radix(self, archs: Archs, knobs: tuple[int, ...]) -> Int[np.ndarray, "n"]:
-        """Number of each architecture's combination of some knobs' options, the last knob fastest."""
+    def radix(self, archs: Archs, knobs: tuple[int, ...]) -> Int[np.ndarray, " n"]:
+        """Number of each architecture's combination of knob options, the last knob fastest."""
         place = np.zeros(len(archs), np.int64)
         for knob in knobs:
             place = place * self.space.cardinality[knob] + archs[:, knob]
@@ -246,9 +246,7 @@ class BlockMap:
         found = [numbers.setdefault(label(graph), len(numbers)) for graph in graphs]
         cube = np.array(found).reshape([int(self.space.cardinality[k]) for k in knobs])
         return {
-            knob
-            for axis, knob in enumerate(knobs)
-            if np.any(cube != np.take(cube, [0], axis=axis))
+            knob for axis, knob in enumerate(knobs) if np.any(cube != np.take(cube, [0], axis=axis))
         }
 
 

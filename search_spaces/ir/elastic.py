@@ -144,7 +144,7 @@ class Elastic:
         for column, table, places in self._tables:
             present = index[:, column] >= 0
             rows = np.flatnonzero(present)
-            out[np.ix_(rows, places)] = table[index[rows, column]]
+            out[np.ix_(rows, np.array(places, int))] = table[index[rows, column]]
         for i, switch in enumerate(self.switches, len(full)):
             out[:, i] = np.array(switch.values)[archs[:, self.space.knob_index[switch.knob]]]
         return out

@@ -26,7 +26,7 @@ class Extreme:
     value: float
 
 
-def cheapest(blocks: BlockMap, per_unit: Float[np.ndarray, "u"]) -> Extreme:
+def cheapest(blocks: BlockMap, per_unit: Float[np.ndarray, " u"]) -> Extreme:
     """The architecture whose blocks cost least in sum; negate the costs for the most.
 
     Args:
@@ -70,7 +70,7 @@ def _shared(blocks: BlockMap) -> list[int]:
 
 
 def _least(
-    blocks: BlockMap, slot: Position, per_unit: Float[np.ndarray, "u"], shared: list[int]
+    blocks: BlockMap, slot: Position, per_unit: Float[np.ndarray, " u"], shared: list[int]
 ) -> Float[np.ndarray, "outer inner"]:
     """Costs at a position: shared knobs by row, its own knobs by column, both in mixed radix."""
     cube = per_unit[slot.units].reshape([int(blocks.space.cardinality[k]) for k in slot.knobs])
@@ -78,4 +78,3 @@ def _least(
     inner = [axis for axis, k in enumerate(slot.knobs) if k not in shared]
     rows = prod(cube.shape[axis] for axis in outer)
     return cube.transpose(outer + inner).reshape(rows, -1)
-

@@ -51,7 +51,9 @@ def apply(
             out = _batch_norm(xs[0], own, moments, float(str(node.attrs["epsilon"])))
         elif node.op in ("gate", "select"):
             if switches is None:
-                raise ValueError(f"{node.name}: a super-graph needs the switches of an architecture")
+                raise ValueError(
+                    f"{node.name}: a super-graph needs the switches of an architecture"
+                )
             number = switches[node.name]
             out = lax.select_n(number, *(xs[::-1] if node.op == "gate" else xs))
         elif node.op == "depthwise":
@@ -64,7 +66,7 @@ def apply(
     return tuple(values[name] for name in graph.outputs), batch_stats
 
 
-def mask(elastic: Elastic, params: Params, slots: Int[Array, "s"]) -> dict[str, dict[str, Array]]:
+def mask(elastic: Elastic, params: Params, slots: Int[Array, " s"]) -> dict[str, dict[str, Array]]:
     """The super-graph's parameters with everything outside an architecture's slice set to zero."""
     out = {node: dict(own) for node, own in params.items()}
     for i, size in enumerate(elastic.sizes):
@@ -78,13 +80,13 @@ def mask(elastic: Elastic, params: Params, slots: Int[Array, "s"]) -> dict[str, 
     return out
 
 
-def switches_of(elastic: Elastic, slots: Int[Array, "s"]) -> dict[str, Int[Array, ""]]:
+def switches_of(elastic: Elastic, slots: Int[Array, " s"]) -> dict[str, Int[Array, ""]]:
     """Bits of the gates and branch numbers of the selects, by node name."""
     first = len(elastic.sizes)
     return {switch.node: slots[first + i] for i, switch in enumerate(elastic.switches)}
 
 
-def active_of(elastic: Elastic, graph: Graph, slots: Int[Array, "s"]) -> dict[str, Array]:
+def active_of(elastic: Elastic, graph: Graph, slots: Int[Array, " s"]) -> dict[str, Array]:
     """Live kernel size and channels of the super-graph's depthwise nodes."""
     found = {(s.node, s.axis): i for i, s in enumerate(elastic.sizes) if s.param == "weight"}
     out = {}
@@ -122,20 +124,23 @@ def _numbers(node: Node, *names: str) -> tuple[int, ...]:
     return tuple(int(str(node.attrs[name])) for name in names)
 
 
-def _moments(x: Float[Array, "n *d c"]) -> dict[str, Float[Array, "c"]]:
+def _moments(x: Float[Array, "n *d c"]) -> dict[str, Float[Array, " c"]]:
     axes = tuple(range(x.ndim - 1))
     mean = jnp.mean(x, axes)
     return {"mean": mean, "var": jnp.mean(jnp.square(x - _wide(mean, x)), axes)}
 
 
 def _batch_norm(
-    x: Float[Array, "n *d c"], own: Mapping[str, Array], moments: Mapping[str, Array], epsilon: float
+    x: Float[Array, "n *d c"],
+    own: Mapping[str, Array],
+    moments: Mapping[str, Array],
+    epsilon: float,
 ) -> Float[Array, "n *d c"]:
     factor = own["scale"] * lax.rsqrt(moments["var"] + epsilon)
     return x * _wide(factor, x) + _wide(own["bias"] - moments["mean"] * factor, x)
 
 
-def _wide(vector: Float[Array, "c"], like: Array) -> Array:
+def _wide(vector: Float[Array, " c"], like: Array) -> Array:
     return vector.reshape((1,) * (like.ndim - 1) + vector.shape)
 
 
@@ -152,7 +157,7 @@ def _conv(node: Node, own: Mapping[str, Array], xs: list[Array]) -> Array:
     return _biased(out, own)
 
 
-def _matmul(node: Node, own: Mapping[str, Array], xs: list[Array]) -> Array:
+def _matmul(_node: Node, own: Mapping[str, Array], xs: list[Array]) -> Array:
     return _biased(jnp.dot(xs[0], own["weight"]), own)
 
 
@@ -164,21 +169,23 @@ def _pool(x: Array, node: Node, start: float, op: Callable[[Array, Array], Array
     kernel, stride, padding = _numbers(node, "kernel", "stride", "padding")
     edges = ((0, 0), (padding, padding), (padding, padding), (0, 0))
     window = (1, kernel, kernel, 1)
-    return lax.reduce_window(x, jnp.full((), start, x.dtype), op, window, (1, stride, stride, 1), edges)
+    return lax.reduce_window(
+        x, jnp.full((), start, x.dtype), op, window, (1, stride, stride, 1), edges
+    )
 
 
-def _avg_pool(node: Node, own: Mapping[str, Array], xs: list[Array]) -> Array:
+def _avg_pool(node: Node, _own: Mapping[str, Array], xs: list[Array]) -> Array:
     """Average over the pixels inside the map: padding is not counted."""
     total = _pool(xs[0], node, 0.0, lax.add)
     return total / _pool(jnp.ones_like(xs[0]), node, 0.0, lax.add)
 
 
-def _pad(node: Node, own: Mapping[str, Array], xs: list[Array]) -> Array:
+def _pad(node: Node, _own: Mapping[str, Array], xs: list[Array]) -> Array:
     top, bottom, left, right = _numbers(node, "top", "bottom", "left", "right")
     return jnp.pad(xs[0], ((0, 0), (top, bottom), (left, right), (0, 0)))
 
 
-def _reshape(node: Node, own: Mapping[str, Array], xs: list[Array]) -> Array:
+def _reshape(node: Node, _own: Mapping[str, Array], xs: list[Array]) -> Array:
     return xs[0].reshape((xs[0].shape[0], *node.out.shape))
 
 
@@ -188,18 +195,18 @@ FORWARD: Mapping[str, Forward] = {
     "conv": _conv,
     "pointwise": _matmul,
     "dense": _matmul,
-    "relu": lambda node, own, xs: jnp.maximum(xs[0], 0.0),
-    "relu6": lambda node, own, xs: jnp.clip(xs[0], 0.0, 6.0),
-    "hswish": lambda node, own, xs: xs[0] * _hsigmoid(xs[0]),
-    "hsigmoid": lambda node, own, xs: _hsigmoid(xs[0]),
-    "sigmoid": lambda node, own, xs: jax.nn.sigmoid(xs[0]),
-    "gelu": lambda node, own, xs: jax.nn.gelu(xs[0], approximate=False),
-    "softmax": lambda node, own, xs: jax.nn.softmax(xs[0], axis=-1),
-    "add": lambda node, own, xs: xs[0] + xs[1],
-    "mul": lambda node, own, xs: xs[0] * xs[1],
-    "max_pool": lambda node, own, xs: _pool(xs[0], node, -jnp.inf, lax.max),
+    "relu": lambda _node, _own, xs: jnp.maximum(xs[0], 0.0),
+    "relu6": lambda _node, _own, xs: jnp.clip(xs[0], 0.0, 6.0),
+    "hswish": lambda _node, _own, xs: xs[0] * _hsigmoid(xs[0]),
+    "hsigmoid": lambda _node, _own, xs: _hsigmoid(xs[0]),
+    "sigmoid": lambda _node, _own, xs: jax.nn.sigmoid(xs[0]),
+    "gelu": lambda _node, _own, xs: jax.nn.gelu(xs[0], approximate=False),
+    "softmax": lambda _node, _own, xs: jax.nn.softmax(xs[0], axis=-1),
+    "add": lambda _node, _own, xs: xs[0] + xs[1],
+    "mul": lambda _node, _own, xs: xs[0] * xs[1],
+    "max_pool": lambda node, _own, xs: _pool(xs[0], node, -jnp.inf, lax.max),
     "avg_pool": _avg_pool,
-    "global_pool": lambda node, own, xs: jnp.mean(xs[0], (1, 2), keepdims=True),
+    "global_pool": lambda _node, _own, xs: jnp.mean(xs[0], (1, 2), keepdims=True),
     "pad": _pad,
     "reshape": _reshape,
 }

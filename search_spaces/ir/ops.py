@@ -25,11 +25,11 @@ def _integer(attrs: Attrs, name: str) -> int:
     return value
 
 
-def _same(types: Types, attrs: Attrs) -> TensorType:
+def _same(types: Types, _attrs: Attrs) -> TensorType:
     return types[0]
 
 
-def _identical(types: Types, attrs: Attrs) -> TensorType:
+def _identical(types: Types, _attrs: Attrs) -> TensorType:
     if any(other != types[0] for other in types[1:]):
         raise GraphError(f"inputs must be of one type, not {[t.shape for t in types]}")
     return types[0]
@@ -65,14 +65,15 @@ def _dense(types: Types, attrs: Attrs) -> TensorType:
     return _features(types, attrs)
 
 
-def _scale(types: Types, attrs: Attrs) -> TensorType:
+def _scale(types: Types, _attrs: Attrs) -> TensorType:
     x, factor = types
-    if factor.shape != x.shape and factor.shape != (1, 1, x.shape[-1]):
+    channels_only = len(x.shape) == 3 and factor.shape == (1, 1, x.shape[-1])
+    if factor.shape != x.shape and not channels_only:
         raise GraphError(f"cannot multiply {x.shape} by {factor.shape}")
     return x
 
 
-def _global_pool(types: Types, attrs: Attrs) -> TensorType:
+def _global_pool(types: Types, _attrs: Attrs) -> TensorType:
     return TensorType((1, 1, _image(types[0])[2]), types[0].dtype)
 
 
@@ -115,7 +116,7 @@ def _dense_params(types: Types, attrs: Attrs) -> dict[str, ParamSpec]:
     return {"weight": ParamSpec((cin, cout), "lecun_normal", cin), **_bias(attrs, cout)}
 
 
-def _batch_norm_params(types: Types, attrs: Attrs) -> dict[str, ParamSpec]:
+def _batch_norm_params(types: Types, _attrs: Attrs) -> dict[str, ParamSpec]:
     c = types[0].shape[-1]
     return {"scale": ParamSpec((c,), "ones"), "bias": ParamSpec((c,), "zeros")}
 
@@ -142,8 +143,8 @@ class Op:
 
     infer: Callable[[Types, Attrs], TensorType]
     attrs: frozenset[str] = frozenset()
-    params: Callable[[Types, Attrs], dict[str, ParamSpec]] = lambda types, attrs: {}
-    macs: Callable[[Node], int] = lambda node: 0
+    params: Callable[[Types, Attrs], dict[str, ParamSpec]] = lambda _types, _attrs: {}
+    macs: Callable[[Node], int] = lambda _node: 0
     arity: int | None = 1
     super_only: bool = False
 

@@ -1,6 +1,7 @@
 """Every space passes the suite that spaces inherit."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 from nas.testing.space_suite import SpaceSuite
 from search_spaces import registry
@@ -34,7 +35,7 @@ class Everything(SearchSpace):
     name = "everything"
     version = 1
 
-    @property
+    @cached_property
     def knobs(self):
         return (
             Knob("size", (9, 12), static=True),
@@ -62,7 +63,7 @@ class Everything(SearchSpace):
                 }
                 x = b.branch("op", draw, x)
                 x = b.activation("relu6", x, "relu6")
-        x = b.repeat("depth", x, lambda x, i: self._residual(b, x))
+        x = b.repeat("depth", x, lambda x, _: self._residual(b, x))
         with b.block("head"):
             x = b.squeeze_excite(x, 3)
             x = b.activation("sigmoid", b.pointwise("mix", x, 6), "sigmoid")
@@ -73,7 +74,8 @@ class Everything(SearchSpace):
     @staticmethod
     def _residual(b, x):
         y = b.pointwise("reduce", x, 4)
-        return b.add("add", x, b.pointwise("expand", b.activation("relu", y, "relu"), b.channels(x)))
+        y = b.activation("relu", y, "relu")
+        return b.add("add", x, b.pointwise("expand", y, b.channels(x)))
 
 
 class _Hidden(Everything):
@@ -81,7 +83,8 @@ class _Hidden(Everything):
 
     def _residual(self, b, x):  # pyright: ignore[reportIncompatibleMethodOverride]
         y = b.batch_norm("bn", b.pointwise("reduce", x, int(b.pick("hidden"))))
-        return b.add("add", x, b.pointwise("expand", b.activation("relu", y, "relu"), b.channels(x)))
+        y = b.activation("relu", y, "relu")
+        return b.add("add", x, b.pointwise("expand", y, b.channels(x)))
 
 
 class TestEverything(SpaceSuite):
