@@ -123,6 +123,9 @@ class MLPEnsemble(FeaturePredictor[EnsembleModel]):
     .157/.109, members on ridge's residuals .136/.083; tanh was no better than ridge. Members
     without ridge are .01 to .02 worse at 50 labels, up to .01 better at 100, equal from 200 on.
 
+    NAS-Bench-Macro, which no choice was made on, has RMSE 1.37, 1.15, .97, .82 at 50, 100, 200, 500
+    labels (ridge 1.71, 1.64, 1.63, 1.58; MACs 1.9), with 94, 90, 90, 91 % inside.
+
     Args:
         space: where the architectures come from.
         seed: of the held-out choice, the folds, initial parameters and batches.
