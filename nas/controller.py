@@ -111,7 +111,7 @@ class Controller:
         """Evaluate sub-networks on the validation images, for the predictor to learn from."""
         wanted = self.experiment.predictors.accuracy.samples
         none = np.zeros((0, len(self.bench.space.knobs)), int)
-        archs = spread_archs(self.bench.space, wanted, self.experiment.seed, none)
+        archs = spread_archs(self.bench.executors.blocks, wanted, self.experiment.seed, none)
         done = len(self.store.trials("label"))
         with evaluator_pool(make_evaluator, shared(self.bench), self.workers) as pool:
             for first in range(done, len(archs), _LABEL_BATCH):
