@@ -71,9 +71,8 @@ def _compilers() -> Iterator[tuple[str, ...]]:
         yield (sys.executable, "-m", "ziglang", "c++")
 
 
-def _load_or_build(
-    compiler: tuple[str, ...], sources: tuple[Path, ...], include: str
-) -> ctypes.CDLL:
+def _path_of(compiler: tuple[str, ...], sources: tuple[Path, ...]) -> Path:
+    """A name for all that the built code depends on."""
     banner = subprocess.run(
         (*compiler, "--version"), capture_output=True, check=True, timeout=60
     ).stdout
@@ -82,7 +81,13 @@ def _load_or_build(
     digest = hashlib.sha256()
     for fact in facts:
         digest.update((fact.encode() if isinstance(fact, str) else fact) + b"\0")
-    library = cache_dir() / f"{digest.hexdigest()[:32]}.so"
+    return cache_dir() / f"{digest.hexdigest()[:32]}.so"
+
+
+def _load_or_build(
+    compiler: tuple[str, ...], sources: tuple[Path, ...], include: str
+) -> ctypes.CDLL:
+    library = _path_of(compiler, sources)
     if library.exists():
         try:
             return ctypes.CDLL(str(library))

@@ -79,11 +79,47 @@ def _bwd(stride: int, padding: int, saved: tuple[Array, Array], g: Array) -> tup
     )
     spread = lax.pad(g, jnp.zeros((), g.dtype), ((0, 0, 0), *edges, (0, 0, 0)))
     dx = _forward(spread, weight[::-1, ::-1], 1, 0)
-    padded = jnp.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
-    dw = jnp.stack(
-        [jnp.sum(_window(padded, i, j, out, stride) * g, (0, 1, 2)) for i, j in _taps(kernel)]
-    )
-    return dx, dw.reshape(weight.shape)
+    return dx, _weight_gradient(x, g, kernel, stride, padding)
+
+
+def _weight_gradient(
+    x: Float[Array, "n h w c"],
+    g: Float[Array, "n oh ow c"],
+    kernel: int,
+    stride: int,
+    padding: int,
+) -> Float[Array, "k k c"]:
+    """Products of every tap, summed by adding slices of the batch and then by a matmul.
+
+    XLA:CPU reduces over all but the last axis without vectors; sums of whole slices are fused
+    and vectorised, and the matmul reduces the rest: 2 to 4 times faster, measured.
+    """
+    n, height, width, channels = g.shape
+    # Best by measurement at batch 128 on maps of 4x4 to 28x28.
+    slices = max(1, min(n, 16 if stride == 1 else 8))
+    images = -(-n // slices)
+    missing = images * slices - n
+    padded = jnp.pad(x, ((0, missing), (padding, padding), (padding, padding), (0, 0)))
+    g = jnp.pad(g, ((0, missing), (0, 0), (0, 0), (0, 0)))
+    ones = jnp.ones((1, images * height * width), g.dtype)
+
+    def one_row(i: int | Int[Array, ""]) -> Float[Array, "k c"]:
+        rows = lax.dynamic_slice_in_dim(padded, i, (height - 1) * stride + 1, 1)
+        taps = []
+        for j in range(kernel):
+            met = _window(rows, 0, j, (height, width), stride)
+            products = (
+                met[first : first + images] * g[first : first + images]
+                for first in range(0, images * slices, images)
+            )
+            start = jnp.zeros((images, height, width, channels), g.dtype)
+            taps.append(ones @ sum(products, start=start).reshape(-1, channels))
+        return jnp.concatenate(taps)
+
+    if kernel <= 3:
+        return jnp.stack([one_row(i) for i in range(kernel)])
+    # As fast as unrolled, and compiles in a fraction of the time.
+    return lax.map(one_row, jnp.arange(kernel, dtype=jnp.int32))
 
 
 _shift_add.defvjp(_fwd, _bwd)
