@@ -96,8 +96,8 @@ def _weight_gradient(
     """
     n, height, width, channels = g.shape
     # Best by measurement at batch 128 on maps of 4x4 to 28x28.
-    slices = max(1, min(n, 16 if stride == 1 else 8))
-    images = -(-n // slices)
+    slices = 16 if stride == 1 else 8
+    images = max(1, -(-n // slices))
     missing = images * slices - n
     padded = jnp.pad(x, ((0, missing), (padding, padding), (padding, padding), (0, 0)))
     g = jnp.pad(g, ((0, missing), (0, 0), (0, 0), (0, 0)))
@@ -113,7 +113,7 @@ def _weight_gradient(
                 for first in range(0, images * slices, images)
             )
             start = jnp.zeros((images, height, width, channels), g.dtype)
-            taps.append(ones @ sum(products, start=start).reshape(-1, channels))
+            taps.append(ones @ sum(products, start=start).reshape(ones.size, channels))
         return jnp.concatenate(taps)
 
     if kernel <= 3:
