@@ -87,7 +87,7 @@ def implementation_in_use() -> InUse:
 def _candidates(name: str | None) -> tuple[str, ...]:
     name = name or _forced.get()
     if name is None:
-        device = jax.config.jax_default_device
+        device = jax.config.values["jax_default_device"]
         platform = getattr(device, "platform", device) or jax.default_backend()
         return _ORDER.get(platform, _ANYWHERE)
     if name not in IMPLEMENTATIONS:
