@@ -100,7 +100,7 @@ ACTIVE = tuple(
 
 @pytest.mark.parametrize(
     ("name", "stride", "channels", "active"),
-    (*ACTIVE, ("shift_add", 1, 40, (3, 21)), ("shift_add", 2, 24, (1, 20))),
+    [*ACTIVE, ("shift_add", 1, 40, (3, 21)), ("shift_add", 2, 24, (1, 20))],
     ids=str,
 )
 def test_active_equals_the_smaller_convolution(name, stride, channels, active):
