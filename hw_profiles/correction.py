@@ -46,20 +46,20 @@ class Correction:
     n: int = 0
 
     def per_unit(
-        self, value_us: Float[np.ndarray, "u"], macs: Int[np.ndarray, "u"]
-    ) -> Float[np.ndarray, "u"]:
+        self, value_us: Float[np.ndarray, " u"], macs: Int[np.ndarray, " u"]
+    ) -> Float[np.ndarray, " u"]:
         """What each unit adds to a network's latency, everything but the constant."""
         return self.scale * value_us + self.per_block_us + self.per_mega_mac_us * (macs / 1e6)
 
 
 def features(
-    sum_us: Float[np.ndarray, "n"], blocks: Int[np.ndarray, "n"], macs: Int[np.ndarray, "n"]
+    sum_us: Float[np.ndarray, " n"], blocks: Int[np.ndarray, " n"], macs: Int[np.ndarray, " n"]
 ) -> Features:
     """The columns that `fit` reads."""
     return np.stack([sum_us, blocks.astype(float), np.ones(len(sum_us)), macs / 1e6], 1)
 
 
-def fit(x: Features, y_us: Float[np.ndarray, "n"]) -> Correction:
+def fit(x: Features, y_us: Float[np.ndarray, " n"]) -> Correction:
     """Correction from whole networks; without any the sum stays as it is, its interval unknown.
 
     Args:
@@ -89,11 +89,11 @@ def _enough(model: tuple[int, ...], n: int) -> bool:
     return len(model) == 1 or n >= _PER_COEFFICIENT * len(model)
 
 
-def _solve(x: Float[np.ndarray, "n c"], y: Float[np.ndarray, "n"]) -> Float[np.ndarray, "c"]:
+def _solve(x: Float[np.ndarray, "n c"], y: Float[np.ndarray, " n"]) -> Float[np.ndarray, " c"]:
     return np.linalg.lstsq(x / y[:, None], np.ones(len(y)), rcond=None)[0]
 
 
-def _left_out(x: Float[np.ndarray, "n c"], y: Float[np.ndarray, "n"]) -> Float[np.ndarray, "n"]:
+def _left_out(x: Float[np.ndarray, "n c"], y: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
     """Relative error of each network in the fit to all others, as measured over estimated - 1."""
     if len(y) == 1:
         return y / (x @ _solve(x, y)) - 1

@@ -28,10 +28,10 @@ class Estimate:
         missing: keys of blocks that some of the architectures need and the table does not hold.
     """
 
-    mean_ms: Float[np.ndarray, "n"]
-    lower_ms: Float[np.ndarray, "n"]
-    upper_ms: Float[np.ndarray, "n"]
-    measured: Float[np.ndarray, "n"]
+    mean_ms: Float[np.ndarray, " n"]
+    lower_ms: Float[np.ndarray, " n"]
+    upper_ms: Float[np.ndarray, " n"]
+    measured: Float[np.ndarray, " n"]
     missing: tuple[str, ...]
 
 
@@ -40,7 +40,7 @@ class _Place:
     """A position: knobs that decide on its unit, and the unit for each of their combinations."""
 
     knobs: tuple[int, ...]
-    units: Int[np.ndarray, "combinations"]
+    units: Int[np.ndarray, " combinations"]
 
 
 @dataclass(frozen=True)
@@ -58,8 +58,8 @@ class BoundTable:
 
     space: SearchSpace
     keys: tuple[str, ...]
-    value_us: Float[np.ndarray, "u"]
-    added_us: Float[np.ndarray, "u"]
+    value_us: Float[np.ndarray, " u"]
+    added_us: Float[np.ndarray, " u"]
     correction: Correction
     places: tuple[_Place, ...]
 
@@ -88,7 +88,7 @@ class BoundTable:
             )
         return Estimate(mean_ms, mean_ms * (1 - width), mean_ms * (1 + width), measured, missing)
 
-    def _sum(self, per_unit: Float[np.ndarray, "u"], archs: Archs) -> Float[np.ndarray, "n"]:
+    def _sum(self, per_unit: Float[np.ndarray, " u"], archs: Archs) -> Float[np.ndarray, " n"]:
         padded = np.append(per_unit, 0.0)
         costs = [padded[place.units] for place in self.places]
         total = np.zeros(len(archs))
@@ -97,7 +97,7 @@ class BoundTable:
                 total[rows] += cost[look_up]
         return total
 
-    def _used(self, archs: Archs) -> Bool[np.ndarray, "u"]:
+    def _used(self, archs: Archs) -> Bool[np.ndarray, " u"]:
         used = np.zeros(len(self.keys) + 1, bool)
         for _, look_ups in self._look_ups(archs):
             for place, look_up in zip(self.places, look_ups, strict=True):
@@ -129,7 +129,7 @@ def bind(table: LatencyTable, space: SearchSpace, blocks: BlockMap | None = None
 
 
 def _correct(
-    table: LatencyTable, space: SearchSpace, blocks: BlockMap, value_us: Float[np.ndarray, "u"]
+    table: LatencyTable, space: SearchSpace, blocks: BlockMap, value_us: Float[np.ndarray, " u"]
 ) -> Correction:
     networks = table.networks_of(space)
     archs = np.array([n.arch for n in networks]).reshape(len(networks), len(space.knobs))

@@ -31,8 +31,8 @@ class ValidationReport:
     """
 
     archs: Archs
-    estimated_ms: Float[np.ndarray, "n"]
-    measured_ms: Float[np.ndarray, "n"]
+    estimated_ms: Float[np.ndarray, " n"]
+    measured_ms: Float[np.ndarray, " n"]
     mape: float
     worst: float
     spearman: float
@@ -117,8 +117,8 @@ def _unused(space: SearchSpace, table: LatencyTable, n: int, seed: int) -> Archs
     return np.random.default_rng(seed).permutation(fresh)[:n]
 
 
-def _spearman(x: Float[np.ndarray, "n"], y: Float[np.ndarray, "n"]) -> float:
-    def ranks(values: Float[np.ndarray, "n"]) -> Float[np.ndarray, "n"]:
+def _spearman(x: Float[np.ndarray, " n"], y: Float[np.ndarray, " n"]) -> float:
+    def ranks(values: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
         order = np.unique(values, return_inverse=True, return_counts=True)
         ends = np.cumsum(order[2])
         return (ends - (order[2] - 1) / 2)[order[1]]

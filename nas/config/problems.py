@@ -91,7 +91,11 @@ def _resolve(model: type[BaseModel], loc: Location) -> tuple[Location, list[str]
             kinds = chosen
         elif models:
             path.append(part)
-            fields = {f.alias or name: f for m in models for name, f in m.model_fields.items()}
+            fields = {
+                str(f.validation_alias or name): f
+                for m in models
+                for name, f in m.model_fields.items()
+            }
             siblings = list(fields)
             kinds = list(_variants(fields[str(part)].annotation)) if part in fields else []
         elif isinstance(part, int) or any(get_origin(kind) is dict for kind in kinds):

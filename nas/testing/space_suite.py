@@ -174,7 +174,10 @@ class SpaceSuite:
             params = cut(trained.params, graph)
             _, stats = trained.executors.sliced(trained.params, graph, images)
             expected, _ = trained.executors.sliced(trained.params, graph, images, stats)
-            model = to_onnx(fold_batchnorm(graph), fold_params(graph, *jax.tree.map(np.asarray, (params, stats))))
+            model = to_onnx(
+                fold_batchnorm(graph),
+                fold_params(graph, *jax.tree.map(np.asarray, (params, stats))),
+            )
             session = onnxruntime.InferenceSession(
                 model.SerializeToString(), providers=["CPUExecutionProvider"]
             )
