@@ -43,6 +43,10 @@ os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.3"
 # The user's own tables and devices are neither read nor written.
 os.environ["HWNAS_CACHE"] = tempfile.mkdtemp(prefix="hwnas-cache-")
 atexit.register(shutil.rmtree, os.environ["HWNAS_CACHE"], ignore_errors=True)
+# But what was compiled serves the next test run as well.
+for _name, _folder in {"kernels": _SCRATCH / "kernels", "xla": _SCRATCH / "xla" / _WORKER}.items():
+    _folder.mkdir(parents=True, exist_ok=True)
+    (Path(os.environ["HWNAS_CACHE"]) / _name).symlink_to(_folder, target_is_directory=True)
 
 settings.register_profile("strict", deadline=None, derandomize="CI" in os.environ)
 settings.load_profile("strict")

@@ -6,7 +6,7 @@ time, and keeps the distinct sub-graphs. So the blocks that a space can emit are
 any cost of `n` architectures is a gather and a sum.
 """
 
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
@@ -226,32 +226,22 @@ class BlockMap:
         tables: dict[str, list[str]],
     ) -> dict[str, tuple[int, ...]]:
         """Add to each block the knobs that change the shapes of what it reads."""
-        shaping = {
-            name: self._varying(deps[name], [self._graphs[key] for key in tables[name]], _out_types)
-            for name in deps
-        }
+        shaping = {name: self._shaping(deps[name], tables[name]) for name in deps}
         return {
             name: tuple(sorted(set(knobs).union(*(shaping[source] for source in feeds[name]))))
             for name, knobs in deps.items()
         }
 
-    def varying(self, slot: Position, label: Callable[[Graph], Hashable]) -> set[int]:
-        """Knobs on which a property of the block at a position depends."""
-        return self._varying(slot.knobs, [self.units[unit] for unit in slot.units], label)
-
-    def _varying(
-        self, knobs: tuple[int, ...], graphs: list[Graph], label: Callable[[Graph], Hashable]
-    ) -> set[int]:
-        numbers: dict[Hashable, int] = {}
-        found = [numbers.setdefault(label(graph), len(numbers)) for graph in graphs]
+    def _shaping(self, knobs: tuple[int, ...], keys: list[str]) -> set[int]:
+        """Those of the knobs on which the types of a block's outputs depend."""
+        graphs = [self._graphs[key] for key in keys]
+        types = [tuple(graph.type_of(name) for name in graph.outputs) for graph in graphs]
+        numbers: dict[tuple[TensorType, ...], int] = {}
+        found = [numbers.setdefault(kinds, len(numbers)) for kinds in types]
         cube = np.array(found).reshape([int(self.space.cardinality[k]) for k in knobs])
         return {
             knob for axis, knob in enumerate(knobs) if np.any(cube != np.take(cube, [0], axis=axis))
         }
-
-
-def _out_types(graph: Graph) -> tuple[TensorType, ...]:
-    return tuple(graph.type_of(name) for name in graph.outputs)
 
 
 def _around(scope: str, block: str) -> bool:

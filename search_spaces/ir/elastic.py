@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Int, Int32
 
 from search_spaces.ir.blocks import BlockMap
-from search_spaces.ir.graph import Graph
+from search_spaces.ir.graph import Graph, Node
 from search_spaces.ir.ops import GraphError
 from search_spaces.space import Archs, SearchSpace
 
@@ -163,22 +163,27 @@ def _check_shapes(blocks: BlockMap) -> None:
         GraphError: a map's height or width depends on a knob that is not static, or a softmax or a
             reshape of a map reads an elastic number of channels.
     """
-    static = {i for i, knob in enumerate(blocks.space.knobs) if knob.static}
+    space = blocks.space
     for slot in blocks.slots:
-        if blocks.varying(slot, _map_sizes) - static:
-            raise GraphError(f"{slot.name}: heights and widths may depend on static knobs only")
-        if blocks.varying(slot, _mixed_channels) - static:
-            raise GraphError(f"{slot.name}: softmax and reshape cannot mix elastic channels")
+        fixed: dict[tuple[tuple[int, ...], str], tuple[int, ...]] = {}
+        for place, unit in enumerate(slot.units):
+            choices = np.unravel_index(place, [space.cardinality[k] for k in slot.knobs])
+            setting = tuple(
+                int(choice)
+                for knob, choice in zip(slot.knobs, choices, strict=True)
+                if space.knobs[knob].static
+            )
+            for node in blocks.units[unit].nodes:
+                shape = _unmasked(node, blocks.units[unit])
+                if fixed.setdefault((setting, node.name), shape) != shape:
+                    raise GraphError(
+                        f"{slot.name}/{node.name}: heights and widths, and channels that "
+                        f"{node.op} mixes, may depend on static knobs only"
+                    )
 
 
-def _map_sizes(graph: Graph) -> frozenset[tuple[str, tuple[int, ...]]]:
-    return frozenset((node.name, node.out.shape[:-1]) for node in graph.nodes)
-
-
-def _mixed_channels(graph: Graph) -> frozenset[tuple[str, tuple[int, ...]]]:
-    return frozenset(
-        (node.name, graph.type_of(node.inputs[0]).shape)
-        for node in graph.nodes
-        if node.op == "softmax"
-        or (node.op == "reshape" and max(graph.type_of(node.inputs[0]).shape[:-1], default=1) > 1)
-    )
+def _unmasked(node: Node, graph: Graph) -> tuple[int, ...]:
+    """The sizes that the masked executor takes from the super-graph."""
+    source = graph.type_of(node.inputs[0]).shape
+    mixes = node.op == "softmax" or (node.op == "reshape" and max(source[:-1], default=1) > 1)
+    return (*node.out.shape[:-1], source[-1]) if mixes else node.out.shape[:-1]

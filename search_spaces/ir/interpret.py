@@ -169,9 +169,8 @@ def _pool(x: Array, node: Node, start: float, op: Callable[[Array, Array], Array
     kernel, stride, padding = _numbers(node, "kernel", "stride", "padding")
     edges = ((0, 0), (padding, padding), (padding, padding), (0, 0))
     window = (1, kernel, kernel, 1)
-    return lax.reduce_window(
-        x, jnp.full((), start, x.dtype), op, window, (1, stride, stride, 1), edges
-    )
+    # The start must be a plain number: only then is the gradient of a known reduction.
+    return lax.reduce_window(x, start, op, window, (1, stride, stride, 1), edges)
 
 
 def _avg_pool(node: Node, _own: Mapping[str, Array], xs: list[Array]) -> Array:
