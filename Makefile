@@ -31,8 +31,10 @@ help:
 
 setup: $(DEV)
 
+# A second time it goes on with the same run, or shows its front.
 quickstart: $(CORE)
-	$(BIN)/nas run experiments/quickstart.yaml
+	$(BIN)/nas run experiments/quickstart.yaml \
+	  $(if $(wildcard runs/quickstart/config.resolved.yaml),--resume)
 
 test: $(DEV)
 	$(BIN)/pytest -n $(WORKERS) --dist worksteal
@@ -54,9 +56,11 @@ docs-check: $(DEV)
 	$(BIN)/python -m typer nas.cli.app utils docs --name nas --title 'Commands' --output build/cli.md
 	diff docs/cli.md build/cli.md || { echo 'docs/cli.md is not current; run: make docs' >&2; exit 1; }
 
+# Opens the run that HWNAS_RUN names, or that of the quickstart.
 notebook: $(DEV)
 	$(BIN)/jupytext --quiet --to ipynb --set-kernel python3 experiments/results.py
-	$(BIN)/jupyter-execute --inplace experiments/results.ipynb
+	HWNAS_RUN=$${HWNAS_RUN:-$(CURDIR)/runs/quickstart} \
+	  $(BIN)/jupyter-execute --inplace experiments/results.ipynb
 
 wheel: $(DEV)
 	rm -rf dist

@@ -1,4 +1,4 @@
-"""`nas check`: is the experiment right, and what does it say with all defaults?"""
+"""`nas check`: is the experiment right, what does it say, and how much work is it?"""
 
 from pathlib import Path
 from typing import Annotated
@@ -15,11 +15,19 @@ Overrides = Annotated[
 
 
 def check(file: File, overrides: Overrides = None, as_json: AsJson = False) -> None:
-    """Check an experiment file; print it with every default written out."""
+    """Check an experiment file and its data; print it with all defaults, and the work it plans."""
+    from dataclasses import asdict
+
     from nas.config import load, to_yaml
+    from nas.plan import plan
 
     experiment = load(file, overrides or ())
+    planned = plan(experiment)
     if as_json:
-        print_json(experiment.model_dump(mode="json", by_alias=True))
-    else:
-        typer.echo(to_yaml(experiment), nl=False)
+        # A string: such numbers are beyond what JSON readers hold exactly.
+        work = asdict(planned) | {"architectures": str(planned.architectures)}
+        print_json({"experiment": experiment.model_dump(mode="json", by_alias=True), "plan": work})
+        return
+    typer.echo(to_yaml(experiment), nl=False)
+    for line in planned.lines():
+        typer.echo(f"# {line}")

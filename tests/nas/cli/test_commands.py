@@ -14,7 +14,7 @@ Nas = Callable[..., Any]
 
 DEMO = """\
 name: demo
-space: {type: mobilenet_v3, resolution: [24, 28, 32], classes: 10}
+space: {type: mobilenet_v3, resolution: [8], channels: 1, classes: 10, head: [32, 32]}
 data: {type: digits}
 supernet: {epochs: 5}
 devices: [cpu]
@@ -41,7 +41,26 @@ def test_check_prints_the_resolved_experiment(nas: Nas, demo: Path) -> None:
 def test_check_as_json(nas: Nas, demo: Path) -> None:
     result = nas("check", "demo.yaml", "--json")
     assert result.code == 0
-    assert json.loads(result.out)["search"]["type"] == "nsga2"
+    found = json.loads(result.out)
+    assert found["experiment"]["search"]["type"] == "nsga2"
+    assert found["plan"]["training_images"] == 1293
+    assert found["plan"]["to_profile"] == {"cpu": found["plan"]["blocks"]}
+
+
+def test_check_counts_the_work(nas: Nas, demo: Path) -> None:
+    lines = nas("check", "demo.yaml").out.splitlines()
+    plan = [line for line in lines if line.startswith("# ")]
+    assert "distinct blocks" in plan[0]
+    assert "rough guesses" in plan[-1]
+
+
+def test_check_compares_the_space_with_the_data(nas: Nas, demo: Path) -> None:
+    result = nas("check", "demo.yaml", "--set", "space.classes=7", "--set", "space.channels=3")
+    assert result.code == 2
+    assert [line.rpartition("; ")[2] for line in result.err.splitlines()] == [
+        "set space.channels: 1",
+        "set space.classes: 10",
+    ]
 
 
 def test_check_tells_all_problems_and_prints_nothing_else(nas: Nas, demo: Path) -> None:
