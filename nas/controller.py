@@ -70,7 +70,7 @@ class Controller:
         facts = work() or {}
         seconds = time.monotonic() - began
         self.store.mark_done(name, seconds=round(seconds, 1), **facts)
-        told = ", ".join(f"{key} {value}" for key, value in facts.items())
+        told = ", ".join(f"{key} {_shown(value)}" for key, value in facts.items())
         self.log(f"{name}: done in {seconds:.1f} s{': ' if told else ''}{told}")
 
     def profile(self) -> dict[str, Any]:
@@ -151,18 +151,20 @@ class Controller:
         """Measure and test networks spread over the front."""
         archs = self._explorer().front(self.experiment.verify.top)
         verify(self.bench, archs, self.store, self.log)
-        front = verified_front(self.bench, self.store)
+        results = open_run(self.store.folder)
+        front = verified_front(results)
         if front.empty:
             raise RunError(
                 "no verified network meets the constraints as measured, though estimates said so: "
                 "loosen them by the size of the error in the report"
             )
         self.store.write_pareto(front, by=self.experiment.objectives[0].column)
-        return {"verified": len(archs), "on the front": len(front), **agreement(self.store)}
+        return {"verified": len(archs), "on the front": len(front), **agreement(results)}
 
     def export(self) -> dict[str, Any]:
         """Write the most accurate verified networks as files that were checked."""
-        front = verified_front(self.bench, self.store).sort_values("accuracy", ascending=False)
+        front = open_run(self.store.folder).pareto(stage="front")
+        front = front.sort_values("accuracy", ascending=False)
         errors = {}
         for trial in front.index[: self.experiment.export.top]:
             target = self.experiment.export.to
@@ -191,3 +193,7 @@ class Controller:
     def _explorer(self) -> Explorer:
         bench = self.bench
         return Explorer(self.experiment, bench.costs, bench.predictor, self.store, self.log)
+
+
+def _shown(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

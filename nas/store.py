@@ -19,7 +19,7 @@ import numpy as np
 from jaxtyping import Int
 
 from nas import trials
-from nas.journal import Journal, Record
+from nas.journal import Journal
 from nas.trials import Batch
 from search_spaces.errors import InputError
 from search_spaces.files import disk_error, no_space, write_json, write_text
@@ -128,10 +128,6 @@ class RunStore:
     def trials(self, stage: str | None = None) -> "DataFrame":
         """The trials of a stage, or of all; see `nas.trials.frame` for the columns."""
         return trials.frame(self._database, stage)
-
-    def tells(self) -> list[Record]:
-        """The search's `tell` records, oldest first."""
-        return [record for record in self.journal.records if record.get("kind") == "tell"]
 
     def done(self, stage: str) -> bool:
         """Whether the stage was finished."""

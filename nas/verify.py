@@ -1,16 +1,12 @@
 """The front for real: accuracy on the test set, latency end to end, beside what was estimated."""
 
-import json
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from hw_profiles.profile import measure_networks
 from nas.log import Log
-from nas.objectives import to_F, to_G
-from nas.pareto import nondominated
-from nas.results.run import numeric
+from nas.results.run import Results, numeric
 from nas.store import RunStore
 from nas.trials import Batch
 from nas.workbench import Workbench
@@ -54,46 +50,31 @@ def verify(bench: Workbench, archs: Archs, store: RunStore, log: Log) -> None:
     store.append(Batch(_STAGE, archs, columns, sources, intervals))
 
 
-def verified_front(bench: Workbench, store: RunStore) -> "DataFrame":
+def verified_front(results: Results) -> "DataFrame":
     """Those verified networks that meet the constraints and that no other one beats, as measured.
 
     Returns:
-        by trial id: `arch`, `choices`, then for each metric the verified number and, as
-        `<metric>.predicted`, what the search had estimated.
+        by trial id: `arch`, `choices`, then for each metric the verified number and, where it was
+        measured, as `<metric>.predicted` what the search had estimated.
     """
-    import pandas as pd
+    best = results.pareto(stage=_STAGE)
+    both = results.front().loc[best.index]
+    columns = ["arch", "choices"]
+    for name in numeric(best):
+        columns.append(name)
+        if f"{name}.predicted" in both and set(best[f"{name}.source"]) == {"measured"}:
+            best[f"{name}.predicted"] = both[f"{name}.predicted"]
+            columns.append(f"{name}.predicted")
+    return best.loc[:, columns]
 
-    table = store.trials(_STAGE)
-    estimated = store.trials("search").reindex(table.index)
-    numbers = numeric(table)
-    rows = (to_G(numbers, bench.experiment.constraints) <= 0).all(1)
-    F = to_F(numbers, bench.experiment.objectives)
-    chosen = np.flatnonzero(rows)[nondominated(F[rows])]
-    out: dict[str, Any] = {
-        "arch": [table["arch"].iloc[i] for i in chosen],
-        "choices": [_choices(bench, table["arch"].iloc[i]) for i in chosen],
+
+def agreement(results: Results) -> dict[str, float]:
+    """Mean relative error of what was estimated, for each metric that was measured afterwards."""
+    both, measured = results.front(), results.trials(_STAGE)
+    return {
+        f"error of {name}": float(
+            np.mean(np.abs(both[f"{name}.predicted"] / both[f"{name}.measured"] - 1))
+        )
+        for name in numeric(measured)
+        if f"{name}.predicted" in both and set(measured[f"{name}.source"]) == {"measured"}
     }
-    for name, values in numbers.items():
-        out[name] = values[chosen]
-        if name in estimated and table[f"{name}.source"].iloc[0] == "measured":
-            out[f"{name}.predicted"] = estimated[name].to_numpy()[chosen]
-    return pd.DataFrame(out, index=table.index[chosen])
-
-
-def agreement(store: RunStore) -> Mapping[str, Mapping[str, float]]:
-    """For each metric that was estimated and measured: how well the two agree on the front."""
-    table = store.trials(_STAGE)
-    estimated = store.trials("search").reindex(table.index)
-    out = {}
-    for name, measured in numeric(table).items():
-        if name in estimated and table[f"{name}.source"].iloc[0] == "measured":
-            guess = estimated[name].to_numpy()
-            out[name] = {
-                "mean_absolute_error": float(np.mean(np.abs(guess - measured))),
-                "mean_relative_error": float(np.mean(np.abs(guess / measured - 1))),
-            }
-    return out
-
-
-def _choices(bench: Workbench, arch: tuple[int, ...]) -> dict[str, Any]:
-    return json.loads(json.dumps(bench.space.decode(np.array(arch))))

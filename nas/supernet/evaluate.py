@@ -75,10 +75,6 @@ class SupernetEvaluator:
         """Batch-norm statistics of a concrete graph with inherited weights."""
         return self._calibrate(self._sliced(graph), input_size(graph))
 
-    def accuracy(self, graph: Graph, stats: Stats, split: Split) -> float:
-        """Accuracy (0 to 1) of a concrete graph with inherited weights."""
-        return self._accuracy(self._sliced(graph), input_size(graph), stats, split)
-
     def prepare(self, images: UInt8[np.ndarray, "n h w c"], size: tuple[int, int]) -> Array:
         """What a network sees of raw images: normalised and resized."""
         mean, std = jnp.asarray(self.data.mean), jnp.asarray(self.data.std)

@@ -8,6 +8,7 @@ Example:
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -40,7 +41,7 @@ class ConditionalSpace(SearchSpace):
     blocks: int = 5
     options: int = 3
 
-    @property
+    @cached_property
     def knobs(self) -> tuple[Knob, ...]:
         """Depth, then the genes block by block."""
         genes = [f"block{i}.{gene}" for i in range(self.blocks) for gene in ("first", "second")]

@@ -9,6 +9,7 @@ Example:
 import json
 import time
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pytest
@@ -37,7 +38,7 @@ class BlockSpace(SearchSpace):
     blocks: int = 8
     widths: int = 5
 
-    @property
+    @cached_property
     def knobs(self) -> tuple[Knob, ...]:
         """Depth, kinds, widths."""
         return (
