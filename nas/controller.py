@@ -88,6 +88,8 @@ class Controller:
                 table = open_table(device)
             else:
                 table = profile(space, device, seed=self.experiment.seed, progress=watch)
+            for warning in table.warnings:
+                self.log(warning)
             table.save(self.bench.table_path(name))
             missing = table.bind(space, self.bench.executors.blocks).missing
             if missing:

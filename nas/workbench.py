@@ -92,7 +92,17 @@ class Workbench:
 
     @cached_property
     def params(self) -> Params:
-        """The super-network's averaged weights, from the newest checkpoint."""
+        """The super-network's averaged weights, from the last checkpoint.
+
+        Raises:
+            InputError: the training has not ended, so there are none.
+        """
+        epochs = self.experiment.supernet.epochs
+        if epochs not in self.checkpoints.epochs():
+            raise InputError(
+                f"{self.folder}: its super-network is not trained to the end ({epochs} epochs); "
+                "continue the run with --resume"
+            )
         return self.checkpoints.restore(self.trainer.start())["average"]
 
     @cached_property

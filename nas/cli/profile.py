@@ -50,6 +50,8 @@ def profile(
             log.progress(f"profile {spec.id}", done, total, f"{eta_s:.0f} s left, {label}")
 
         table = measure(searched, spec, seed=seed, progress=watch, only_missing=not again)
+        for warning in table.warnings:
+            log(warning)
         bound = table.bind(searched)
         facts = {
             "table": str(table_path(spec)),

@@ -8,6 +8,10 @@ import numpy as np
 import onnxruntime
 import pytest
 
+from nas.config import load
+from nas.workbench import Workbench
+from search_spaces.errors import InputError
+
 pytestmark = pytest.mark.slow
 
 # Runs in the process before the command: it dies by SIGKILL around its n-th entry in the journal.
@@ -134,6 +138,11 @@ def test_an_infeasible_bound_names_the_reachable_minimum(nas, experiment, tmp_pa
     file.write_text(experiment.read_text() + bound)
     result = nas("run", file, "--folder", tmp_path / "run")
     _refused(result, "0.0001", "minimum reachable is 0.0", "raise `max`")
+
+
+def test_weights_of_an_unfinished_training_are_not_used(experiment, tmp_path):
+    with pytest.raises(InputError, match="not trained to the end"):
+        _ = Workbench(load(experiment), tmp_path).params
 
 
 def test_a_run_is_never_overwritten(nas, finished, experiment):
