@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
+from importlib import import_module
+from typing import Protocol
 
 import jax
 import jax.numpy as jnp
@@ -14,11 +16,27 @@ from jax import Array
 from rich.console import Console
 from rich.table import Table
 
-from kernels.depthwise_conv import api
-from kernels.depthwise_conv.specs import SPECS, Spec
+from kernels.dispatch import Operation
 
-_OPERATIONS = ("depthwise_conv",)
+_OPERATIONS = ("depthwise_conv", "pointwise_conv", "batch_norm")
 _BASELINE = "reference"
+
+
+class Spec(Protocol):
+    """A real shape of an operation, from its `specs.py`."""
+
+    operation: Operation
+
+    @property
+    def name(self) -> str: ...
+
+    def operands(self, batch: int, key: Array) -> tuple[Array, ...]: ...
+
+    def call(self, implementation: str) -> Callable[..., Array]: ...
+
+    def flops(self, batch: int) -> int: ...
+
+    def bytes(self, batch: int) -> int: ...
 
 
 @dataclass(frozen=True)
@@ -43,21 +61,17 @@ def measure(spec: Spec, batch: int, runs: int) -> list[Row]:
         batch: images.
         runs: timed runs of each, after one that compiles.
     """
-    key_x, key_weight = jax.random.split(jax.random.key(0))
-    x = jax.random.normal(key_x, (batch, spec.size, spec.size, spec.channels))
-    weight = jax.random.normal(key_weight, (spec.kernel, spec.kernel, spec.channels))
+    operands = spec.operands(batch, jax.random.key(0))
     calls: dict[tuple[str, str], Callable[[], Array | tuple[Array, ...]]] = {}
-    for name in api.IMPLEMENTATIONS:
-        run = partial(
-            api.depthwise_conv, stride=spec.stride, padding=spec.padding, implementation=name
-        )
+    for name in spec.operation.modules:
+        run = spec.call(name)
         try:
-            out = jax.eval_shape(run, x, weight)
+            out = jax.eval_shape(run, *operands)
         except NotImplementedError:
             continue
-        g = jnp.ones(out.shape)
-        calls[name, "forward"] = partial(jax.jit(run), x, weight)
-        calls[name, "both"] = partial(jax.jit(partial(_forward_and_gradients, run)), x, weight, g)
+        both = jax.jit(partial(_forward_and_gradients, run))
+        calls[name, "forward"] = partial(jax.jit(run), *operands)
+        calls[name, "both"] = partial(both, jnp.ones(out.shape), *operands)
     for call in calls.values():
         jax.block_until_ready(call())
     samples: dict[tuple[str, str], list[float]] = {case: [] for case in calls}
@@ -72,16 +86,13 @@ def measure(spec: Spec, batch: int, runs: int) -> list[Row]:
 
 
 def _forward_and_gradients(
-    run: Callable[[Array, Array], Array], x: Array, weight: Array, g: Array
-) -> tuple[Array, Array, Array]:
-    y, pull_back = jax.vjp(run, x, weight)
+    run: Callable[..., Array], g: Array, *operands: Array
+) -> tuple[Array, ...]:
+    y, pull_back = jax.vjp(run, *operands)
     return (y, *pull_back(g))
 
 
 def _row(spec: Spec, batch: int, name: str, median_ms: dict[tuple[str, str], float]) -> Row:
-    pixels = batch * spec.channels * spec.out_size**2
-    flops = 2 * pixels * spec.kernel**2
-    bytes_moved = 4 * (pixels + batch * spec.channels * spec.size**2)
     forward, both = median_ms[name, "forward"], median_ms[name, "both"]
     return Row(
         spec=spec.name,
@@ -90,14 +101,14 @@ def _row(spec: Spec, batch: int, name: str, median_ms: dict[tuple[str, str], flo
         both_ms=both,
         forward_ratio=median_ms[_BASELINE, "forward"] / forward,
         both_ratio=median_ms[_BASELINE, "both"] / both,
-        forward_gflops=flops / forward / 1e6,
-        forward_gbytes=bytes_moved / forward / 1e6,
+        forward_gflops=spec.flops(batch) / forward / 1e6,
+        forward_gbytes=spec.bytes(batch) / forward / 1e6,
     )
 
 
-def _table(rows: list[Row], batch: int) -> Table:
+def _table(operation: str, rows: list[Row], batch: int) -> Table:
     device = jax.devices()[0].device_kind
-    table = Table(title=f"depthwise_conv, batch {batch}, {device}; x = times the {_BASELINE}")
+    table = Table(title=f"{operation}, batch {batch}, {device}; x = times the {_BASELINE}")
     for heading in ("shape", "implementation"):
         table.add_column(heading)
     for heading in ("forward ms", "x", "forward + backward ms", "x", "GFLOP/s", "GB/s"):
@@ -119,15 +130,16 @@ def main() -> None:
     parser.add_argument("--only", default="", help="shapes whose name contains this")
     parser.add_argument("--json", action="store_true", help="rows as JSON on stdout")
     arguments = parser.parse_args()
-    specs = [spec for spec in SPECS if arguments.only in spec.name]
+    every: tuple[Spec, ...] = import_module(f"kernels.{arguments.op}.specs").SPECS
+    specs = [spec for spec in every if arguments.only in spec.name]
     if not specs:
-        names = ", ".join(spec.name for spec in SPECS)
+        names = ", ".join(spec.name for spec in every)
         parser.error(f"--only {arguments.only}: no such shape; there are: {names}")
     rows = [row for spec in specs for row in measure(spec, arguments.batch, arguments.runs)]
     if arguments.json:
         print(json.dumps([asdict(row) for row in rows], indent=1))  # noqa: T201
     else:
-        Console().print(_table(rows, arguments.batch))
+        Console().print(_table(arguments.op, rows, arguments.batch))
 
 
 if __name__ == "__main__":

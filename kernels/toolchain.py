@@ -23,7 +23,7 @@ _log = logging.getLogger(__name__)
 
 
 @functools.cache
-def _outcome(sources: tuple[Path, ...], include: str) -> ctypes.CDLL | str:
+def _outcome(sources: tuple[Path, ...], include: tuple[str, ...]) -> ctypes.CDLL | str:
     """The library, or why there is none: tried once a process."""
     if os.environ.get("HWNAS_NO_COMPILER", "0") not in ("", "0"):
         return "HWNAS_NO_COMPILER is set"
@@ -34,16 +34,22 @@ def _outcome(sources: tuple[Path, ...], include: str) -> ctypes.CDLL | str:
         except (OSError, subprocess.SubprocessError) as error:
             reasons.append(f"{shlex.join(compiler)}: {_one_line(error)}")
     reason = "; ".join(reasons) or "no C++ compiler found (g++, clang++, or pip install ziglang)"
-    _log.warning("%s not built, a slower form is used: %s", sources[0].name, reason)
+    _warn(reason)
     return reason
 
 
-def load_library(sources: tuple[Path, ...], *, include: str) -> ctypes.CDLL:
+@functools.cache
+def _warn(reason: str) -> None:
+    """Once for all kernels that fail alike."""
+    _log.warning("C++ kernels not built, slower forms are used: %s", reason)
+
+
+def load_library(sources: tuple[Path, ...], *, include: tuple[str, ...]) -> ctypes.CDLL:
     """Load the shared library of a C++ file, building it if this machine has not yet.
 
     Args:
-        sources: the C++ file, then the headers beside it that it includes.
-        include: folder of foreign headers.
+        sources: the C++ file, then the headers that it includes.
+        include: folders of headers.
 
     Raises:
         NotImplementedError: there is no compiler that can build it; the message says why. The
@@ -85,7 +91,7 @@ def _path_of(compiler: tuple[str, ...], sources: tuple[Path, ...]) -> Path:
 
 
 def _load_or_build(
-    compiler: tuple[str, ...], sources: tuple[Path, ...], include: str
+    compiler: tuple[str, ...], sources: tuple[Path, ...], include: tuple[str, ...]
 ) -> ctypes.CDLL:
     library = _path_of(compiler, sources)
     if library.exists():
@@ -97,14 +103,17 @@ def _load_or_build(
     return ctypes.CDLL(str(library))
 
 
-def _build(compiler: tuple[str, ...], source: Path, include: str, library: Path) -> None:
+def _build(
+    compiler: tuple[str, ...], source: Path, include: tuple[str, ...], library: Path
+) -> None:
     _log.info("building %s with %s, once on this machine", source.name, shlex.join(compiler))
     library.parent.mkdir(parents=True, exist_ok=True)
+    folders = (flag for folder in include for flag in ("-isystem", folder))
     # Under its final name only when whole: another process may build the same one now.
     with tempfile.TemporaryDirectory(dir=library.parent) as folder:
         built = Path(folder) / library.name
         subprocess.run(
-            (*compiler, *_FLAGS, "-isystem", include, str(source), "-o", str(built)),
+            (*compiler, *_FLAGS, *folders, str(source), "-o", str(built)),
             capture_output=True,
             check=True,
             timeout=_BUILD_LIMIT_S,

@@ -8,26 +8,19 @@
 // Results do not depend on the number of threads: sums over the batch are made in a number of
 // parts that depends on shapes only, and added in order.
 
-#include <algorithm>
-#include <atomic>
-#include <condition_variable>
 #include <cstdint>
-#include <cstring>
-#include <functional>
 #include <memory>
-#include <mutex>
 #include <vector>
 
+#include "cpp/parallel.h"
 #include "cpu_products.h"
 #include "cpu_rows.h"
-#include "xla/ffi/api/ffi.h"
 
 namespace ffi = xla::ffi;
 
 namespace {
 
 constexpr int kGroupLanes = 64;  // channels of a task
-constexpr int kBatchParts = 16;  // parts of the batch that are summed apart
 
 struct Shape {
   Index batches, n, height, width, out_height, out_width, channels, kernel, stride, padding;
@@ -120,32 +113,6 @@ void WeightGradientItem(const Shape& s, const Live& live, const float* x, const 
   }
 }
 
-// Runs task(0..count-1) on XLA's pool and the calling thread, which never waits for a task that
-// has not begun: it does those itself.
-void ParallelFor(ffi::ThreadPool pool, Index count, const std::function<void(Index)>& task) {
-  struct State {
-    std::atomic<Index> next{0};
-    std::mutex mutex;
-    std::condition_variable all_done;
-    Index done = 0;
-  };
-  auto state = std::make_shared<State>();
-  // `task` is read only for an index below `count`, while the caller still waits.
-  auto work = [state, count, &task] {
-    Index finished = 0;
-    for (Index i; (i = state->next.fetch_add(1)) < count; ++finished) task(i);
-    if (finished == 0) return;
-    std::lock_guard<std::mutex> lock(state->mutex);
-    state->done += finished;
-    if (state->done == count) state->all_done.notify_all();
-  };
-  const Index helpers = std::min<Index>(count, pool.num_threads()) - 1;
-  for (Index i = 0; i < helpers; ++i) pool.Schedule(std::function<void()>(work));
-  work();
-  std::unique_lock<std::mutex> lock(state->mutex);
-  state->all_done.wait(lock, [&] { return state->done == count; });
-}
-
 Live LiveOf(const Shape& s, const int32_t* active) {
   const int kernel = std::clamp<int>(active[0], 1, int(s.kernel));
   const int channels = std::clamp<int>(active[1], 0, int(s.channels));
@@ -177,7 +144,7 @@ struct Problem {
     in_size = s.height * s.width * s.channels;
     out_size = s.out_height * s.out_width * s.channels;
     kernel_size = s.kernel * s.kernel * s.channels;
-    parts = std::min<Index>(s.n, kBatchParts);
+    parts = std::min<Index>(s.n, kParts);
     groups = std::max<Index>(1, s.channels / kGroupLanes);
   }
   Index tasks() const { return s.batches * parts * groups; }

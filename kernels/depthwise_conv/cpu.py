@@ -1,8 +1,5 @@
 """Depthwise convolution in C++ (`cpu.cc`), called through XLA's foreign-function interface."""
 
-import ctypes
-import functools
-import sys
 from functools import partial
 from pathlib import Path
 
@@ -12,21 +9,14 @@ import numpy as np
 from jax import Array
 from jaxtyping import Float, Int
 
-from kernels.toolchain import load_library
+from kernels.ffi import Library
 
-_SOURCES = tuple(
-    Path(__file__).with_name(name) for name in ("cpu.cc", "cpu_rows.h", "cpu_products.h")
-)
 _FORWARD = "hwnas_depthwise_conv_forward"
 _BACKWARD = "hwnas_depthwise_conv_backward"
-
-
-@functools.cache
-def _register() -> None:
-    library: ctypes.CDLL = load_library(_SOURCES, include=jax.ffi.include_dir())
-    for name, symbol in ((_FORWARD, "DepthwiseForward"), (_BACKWARD, "DepthwiseBackward")):
-        handler = jax.ffi.pycapsule(getattr(library, symbol))
-        jax.ffi.register_ffi_target(name, handler, platform="cpu")
+_LIBRARY = Library(
+    Path(__file__).with_name("cpu.cc"),
+    {_FORWARD: "DepthwiseForward", _BACKWARD: "DepthwiseBackward"},
+)
 
 
 def depthwise_conv(
@@ -41,11 +31,7 @@ def depthwise_conv(
     Raises:
         NotImplementedError: not float32, no compiler, or the compiler failed.
     """
-    if x.dtype != jnp.float32 or weight.dtype != jnp.float32:
-        raise NotImplementedError(f"float32 only, not {x.dtype} and {weight.dtype}")
-    if sys.platform == "win32":
-        raise NotImplementedError("not on Windows")
-    _register()
+    _LIBRARY.check(x, weight)
     if active is None:
         active = jnp.array((weight.shape[0], weight.shape[2]), jnp.int32)
     return _conv(x, weight, active.astype(jnp.int32), stride, padding)
@@ -61,9 +47,9 @@ def _conv(
 ) -> Float[Array, "n oh ow c"]:
     n, height, width, channels = x.shape
     out = ((size + 2 * padding - weight.shape[0]) // stride + 1 for size in (height, width))
-    shape = jax.ShapeDtypeStruct((n, *out, channels), jnp.float32)
-    call = jax.ffi.ffi_call(_FORWARD, shape, vmap_method="broadcast_all")
-    return call(x, weight, active, stride=np.int64(stride), padding=np.int64(padding))
+    call = _LIBRARY.call(_FORWARD, ((n, *out, channels),), "broadcast_all")
+    (y,) = call(x, weight, active, stride=np.int64(stride), padding=np.int64(padding))
+    return y
 
 
 def _conv_fwd(
@@ -76,8 +62,7 @@ def _conv_bwd(
     stride: int, padding: int, saved: tuple[Array, Array, Array], g: Array
 ) -> tuple[Array, Array, None]:
     x, weight, active = saved
-    shapes = tuple(jax.ShapeDtypeStruct(like.shape, jnp.float32) for like in (x, weight))
-    call = jax.ffi.ffi_call(_BACKWARD, shapes, vmap_method="broadcast_all")
+    call = _LIBRARY.call(_BACKWARD, (x.shape, weight.shape), "broadcast_all")
     attributes = {"stride": np.int64(stride), "padding": np.int64(padding)}
     dx, dw = call(x, weight, active, g, **attributes)
     return dx, dw, None

@@ -3,37 +3,11 @@
 #ifndef HWNAS_DEPTHWISE_CONV_CPU_ROWS_H_
 #define HWNAS_DEPTHWISE_CONV_CPU_ROWS_H_
 
-#include <algorithm>
-#include <cstddef>
+#include "cpp/vectors.h"
 
 namespace {
 
-#if defined(__AVX512F__)
-constexpr int kLanes = 16, kRegisters = 32;
-#elif defined(__AVX__)
-constexpr int kLanes = 8, kRegisters = 16;
-#elif defined(__aarch64__)
-constexpr int kLanes = 4, kRegisters = 32;
-#else
-constexpr int kLanes = 4, kRegisters = 16;
-#endif
-constexpr int kMaxTaps = 7;         // of a row in one tile; longer rows take several passes
-
-typedef float Vec __attribute__((vector_size(kLanes * 4)));
-typedef float LooseVec __attribute__((vector_size(kLanes * 4), aligned(4), may_alias));
-using Index = std::ptrdiff_t;
-
-inline Vec Load(const float* p) { return *reinterpret_cast<const LooseVec*>(p); }
-inline void Store(float* p, Vec v) { *reinterpret_cast<LooseVec*>(p) = v; }
-
-#if defined(__clang__)
-#define UNROLL _Pragma("clang loop unroll(full)")
-#else
-#define UNROLL _Pragma("GCC unroll 64")
-#endif
-
-inline int FloorDiv(int a, int b) { return a >= 0 ? a / b : -((-a + b - 1) / b); }
-inline int CeilDiv(int a, int b) { return -FloorDiv(-a, b); }
+constexpr int kMaxTaps = 7;  // of a row in one tile; longer rows take several passes
 
 // Distances in floats between neighbours of a map or a kernel.
 struct Pitch {

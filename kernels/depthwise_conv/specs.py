@@ -1,6 +1,13 @@
 """Named shapes that the search spaces emit, for tests, bench and tuning alike."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+
+import jax
+from jax import Array
+
+from kernels.depthwise_conv.api import OPERATION, depthwise_conv
 
 
 @dataclass(frozen=True)
@@ -13,6 +20,8 @@ class Spec:
     kernel: int
     stride: int = 1
 
+    operation = OPERATION
+
     @property
     def padding(self) -> int:
         """Half the kernel: with stride 1 the map keeps its size."""
@@ -22,6 +31,26 @@ class Spec:
     def out_size(self) -> int:
         """Height and width of the result."""
         return (self.size + 2 * self.padding - self.kernel) // self.stride + 1
+
+    def operands(self, batch: int, key: Array) -> tuple[Array, ...]:
+        """A map and weights."""
+        keys = jax.random.split(key)
+        x = jax.random.normal(keys[0], (batch, self.size, self.size, self.channels))
+        return x, jax.random.normal(keys[1], (self.kernel, self.kernel, self.channels))
+
+    def call(self, implementation: str) -> Callable[..., Array]:
+        """The operation on `operands`."""
+        return partial(
+            depthwise_conv, stride=self.stride, padding=self.padding, implementation=implementation
+        )
+
+    def flops(self, batch: int) -> int:
+        """Of the forward pass."""
+        return 2 * batch * self.channels * self.out_size**2 * self.kernel**2
+
+    def bytes(self, batch: int) -> int:
+        """Read and written by the forward pass, weights left out."""
+        return 4 * batch * self.channels * (self.size**2 + self.out_size**2)
 
 
 _SHAPES = (

@@ -136,16 +136,14 @@ class Elastic:
         return tuple(out)
 
     def encode(self, archs: Archs) -> Int32[np.ndarray, "n s"]:
-        """Slot vectors of architectures: sizes first, then switches. An absent block is whole."""
-        full = np.array([size.full for size in self.sizes], np.int32)
-        out = np.empty((len(archs), len(self.sizes) + len(self.switches)), np.int32)
-        out[:, : len(full)] = full[None, :]
+        """Slot vectors of architectures: sizes first, then switches. An absent block has size 0."""
+        out = np.zeros((len(archs), len(self.sizes) + len(self.switches)), np.int32)
         index = self.blocks.index(archs)
         for column, table, places in self._tables:
             present = index[:, column] >= 0
             rows = np.flatnonzero(present)
             out[np.ix_(rows, np.array(places, int))] = table[index[rows, column]]
-        for i, switch in enumerate(self.switches, len(full)):
+        for i, switch in enumerate(self.switches, len(self.sizes)):
             out[:, i] = np.array(switch.values)[archs[:, self.space.knob_index[switch.knob]]]
         return out
 

@@ -7,13 +7,22 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jaxtyping import Float, Int
 
+from kernels.batch_norm.activations import ACTIVATIONS
+from kernels.batch_norm.api import batch_norm
 from kernels.depthwise_conv.api import depthwise_conv
+from kernels.pointwise_conv.api import pointwise_conv
 from search_spaces.ir.elastic import Elastic
 from search_spaces.ir.graph import Graph, Node, ParamSpec
 
 Params = Mapping[str, Mapping[str, Array]]
 Stats = dict[str, dict[str, Array]]
 _IMAGE = ("NHWC", "HWIO", "NHWC")
+# What the kernels are told of a masked node: the parameter and its axes.
+_LIVE_AXES: Mapping[str, tuple[str, tuple[int, ...]]] = {
+    "depthwise": ("weight", (0, 2)),
+    "pointwise": ("weight", (0, 1)),
+    "batch_norm": ("scale", (0,)),
+}
 
 
 def apply(
@@ -23,7 +32,7 @@ def apply(
     *,
     stats: Mapping[str, Mapping[str, Array]] | None = None,
     switches: Mapping[str, Int[Array, ""]] | None = None,
-    active: Mapping[str, Int[Array, "2"]] | None = None,
+    active: Mapping[str, Int[Array, " k"]] | None = None,
 ) -> tuple[tuple[Array, ...], Stats]:
     """Outputs of a graph for a batch.
 
@@ -33,7 +42,8 @@ def apply(
         inputs: arrays with the batch in front.
         stats: mean and variance for each batch norm; None takes those of the batch.
         switches: for a super-graph, the bit of each gate and the branch number of each select.
-        active: live kernel size and channels of depthwise nodes whose weights are masked.
+        active: for a super-graph with masked parameters, the live sizes that `active_of` gives:
+            kernels may skip the rest.
 
     Returns:
         The outputs, and the batch statistics (biased variance) of every batch norm; empty when
@@ -41,14 +51,30 @@ def apply(
     """
     values: dict[str, Array] = dict(inputs)
     batch_stats: Stats = {}
+    fused = _activations_of_batch_norms(graph)
     for node in graph.nodes:
+        if node.name in values:
+            continue
         xs = [values[name] for name in node.inputs]
         own = params.get(node.name, {})
+        live = None if active is None else active.get(node.name)
         if node.op == "batch_norm":
-            moments = _moments(xs[0]) if stats is None else stats[node.name]
+            after = fused.get(node.name)
+            out, moments = batch_norm(
+                xs[0],
+                own["scale"],
+                own["bias"],
+                epsilon=float(str(node.attrs["epsilon"])),
+                activation=after.op if after else "none",
+                moments=None if stats is None else _moments(stats[node.name]),
+                active=None if live is None else live[0],
+            )
             if stats is None:
-                batch_stats[node.name] = dict(moments)
-            out = _batch_norm(xs[0], own, moments, float(str(node.attrs["epsilon"])))
+                batch_stats[node.name] = dict(zip(("mean", "var"), moments, strict=True))
+            if after:
+                values[after.name] = out
+        elif node.op == "pointwise":
+            out = _biased(pointwise_conv(xs[0], own["weight"], live), own)
         elif node.op in ("gate", "select"):
             if switches is None:
                 raise ValueError(
@@ -57,7 +83,6 @@ def apply(
             number = switches[node.name]
             out = lax.select_n(number, *(xs[::-1] if node.op == "gate" else xs))
         elif node.op == "depthwise":
-            live = None if active is None else active.get(node.name)
             stride, padding = _numbers(node, "stride", "padding")
             out = _biased(depthwise_conv(xs[0], own["weight"], stride, padding, live), own)
         else:
@@ -87,20 +112,33 @@ def switches_of(elastic: Elastic, slots: Int[Array, " s"]) -> dict[str, Int[Arra
 
 
 def active_of(elastic: Elastic, graph: Graph, slots: Int[Array, " s"]) -> dict[str, Array]:
-    """Live kernel size and channels of the super-graph's depthwise nodes."""
-    found = {(s.node, s.axis): i for i, s in enumerate(elastic.sizes) if s.param == "weight"}
+    """Live sizes of the super-graph's nodes, of the axes that `_LIVE_AXES` names."""
+    found = {(s.node, s.param, s.axis): i for i, s in enumerate(elastic.sizes)}
     out = {}
     for node in graph.nodes:
-        if node.op == "depthwise":
-            full = node.params["weight"].shape
-            live = [
-                slots[found[node.name, axis]]
-                if (node.name, axis) in found
-                else jnp.full((), full[axis], slots.dtype)
-                for axis in (0, 2)
-            ]
-            out[node.name] = jnp.stack(live)
+        if node.op in _LIVE_AXES:
+            param, axes = _LIVE_AXES[node.op]
+            places = [found.get((node.name, param, axis)) for axis in axes]
+            if any(place is not None for place in places):
+                whole = (jnp.array(node.params[param].shape[axis], slots.dtype) for axis in axes)
+                live = zip(places, whole, strict=True)
+                out[node.name] = jnp.stack([w if i is None else slots[i] for i, w in live])
     return out
+
+
+def _activations_of_batch_norms(graph: Graph) -> dict[str, Node]:
+    """Activations that alone read a batch norm, by its name: both are computed in one pass."""
+    readers: dict[str, list[Node]] = {}
+    for node in graph.nodes:
+        for name in node.inputs:
+            readers.setdefault(name, []).append(node)
+    return {
+        node.name: readers[node.name][0]
+        for node in graph.nodes
+        if node.op == "batch_norm"
+        and node.name not in graph.outputs
+        and [reader.op in ACTIVATIONS for reader in readers.get(node.name, ())] == [True]
+    }
 
 
 def init(graph: Graph, key: Array) -> dict[str, dict[str, Array]]:
@@ -124,20 +162,8 @@ def _numbers(node: Node, *names: str) -> tuple[int, ...]:
     return tuple(int(str(node.attrs[name])) for name in names)
 
 
-def _moments(x: Float[Array, "n *d c"]) -> dict[str, Float[Array, " c"]]:
-    axes = tuple(range(x.ndim - 1))
-    mean = jnp.mean(x, axes)
-    return {"mean": mean, "var": jnp.mean(jnp.square(x - _wide(mean, x)), axes)}
-
-
-def _batch_norm(
-    x: Float[Array, "n *d c"],
-    own: Mapping[str, Array],
-    moments: Mapping[str, Array],
-    epsilon: float,
-) -> Float[Array, "n *d c"]:
-    factor = own["scale"] * lax.rsqrt(moments["var"] + epsilon)
-    return x * _wide(factor, x) + _wide(own["bias"] - moments["mean"] * factor, x)
+def _moments(stats: Mapping[str, Array]) -> tuple[Array, Array]:
+    return stats["mean"], stats["var"]
 
 
 def _wide(vector: Float[Array, " c"], like: Array) -> Array:
@@ -159,10 +185,6 @@ def _conv(node: Node, own: Mapping[str, Array], xs: list[Array]) -> Array:
 
 def _matmul(_node: Node, own: Mapping[str, Array], xs: list[Array]) -> Array:
     return _biased(jnp.dot(xs[0], own["weight"]), own)
-
-
-def _hsigmoid(x: Array) -> Array:
-    return jnp.clip(x + 3.0, 0.0, 6.0) * (1.0 / 6.0)
 
 
 def _pool(x: Array, node: Node, start: float, op: Callable[[Array, Array], Array]) -> Array:
@@ -192,12 +214,11 @@ Forward = Callable[[Node, Mapping[str, Array], list[Array]], Array]
 
 FORWARD: Mapping[str, Forward] = {
     "conv": _conv,
-    "pointwise": _matmul,
     "dense": _matmul,
-    "relu": lambda _node, _own, xs: jnp.maximum(xs[0], 0.0),
-    "relu6": lambda _node, _own, xs: jnp.clip(xs[0], 0.0, 6.0),
-    "hswish": lambda _node, _own, xs: xs[0] * _hsigmoid(xs[0]),
-    "hsigmoid": lambda _node, _own, xs: _hsigmoid(xs[0]),
+    "relu": lambda _node, _own, xs: jax.nn.relu(xs[0]),
+    "relu6": lambda _node, _own, xs: jax.nn.relu6(xs[0]),
+    "hswish": lambda _node, _own, xs: jax.nn.hard_swish(xs[0]),
+    "hsigmoid": lambda _node, _own, xs: jax.nn.hard_sigmoid(xs[0]),
     "sigmoid": lambda _node, _own, xs: jax.nn.sigmoid(xs[0]),
     "gelu": lambda _node, _own, xs: jax.nn.gelu(xs[0], approximate=False),
     "softmax": lambda _node, _own, xs: jax.nn.softmax(xs[0], axis=-1),

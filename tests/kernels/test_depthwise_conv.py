@@ -9,7 +9,7 @@ from kernels.depthwise_conv.specs import SPECS, Spec
 # Sums of up to 49 x 5 x 28 x 28 float32 products in another order.
 TOLERANCE = 1e-5
 BATCH = 5
-NAMES = tuple(name for name in api.IMPLEMENTATIONS if name != "reference")
+NAMES = tuple(name for name in api.OPERATION.modules if name != "reference")
 # XLA's forms take a second each to compile: all shapes in C++, a spread of them in XLA.
 FEW = tuple(spec for spec in SPECS if spec.name in ("28x28x16_k3_s1", "14x14x72_k5_s2"))
 FEW += tuple(spec for spec in SPECS if spec.name in ("9x9x17_k7_s1", "2x2x288_k3_s2"))
@@ -188,10 +188,10 @@ def test_half_precision_takes_another_form():
 
 
 def test_a_forced_implementation_is_the_one_in_use():
-    with api.use_implementation("reference"):
+    with api.OPERATION.use("reference"):
         assert api.implementation_in_use().name == "reference"
     with (
         pytest.raises(ValueError, match="no implementation 'pallas'"),
-        api.use_implementation("pallas"),
+        api.OPERATION.use("pallas"),
     ):
         api.implementation_in_use()

@@ -64,20 +64,20 @@ def in_subprocess(tmp_path, **environment):
 
 @needs_compiler
 def test_built_once_and_found_again(source, tmp_path):
-    assert toolchain.load_library((source,), include=str(tmp_path)).answer() == 42
+    assert toolchain.load_library((source,), include=(str(tmp_path),)).answer() == 42
     (library,) = built(tmp_path)
     made = library.stat().st_mtime_ns
     toolchain._outcome.cache_clear()
-    assert toolchain.load_library((source,), include=str(tmp_path)).answer() == 42
+    assert toolchain.load_library((source,), include=(str(tmp_path),)).answer() == 42
     assert [path.stat().st_mtime_ns for path in built(tmp_path)] == [made]
 
 
 @needs_compiler
 def test_another_source_is_another_library(source, tmp_path):
-    toolchain.load_library((source,), include=str(tmp_path))
+    toolchain.load_library((source,), include=(str(tmp_path),))
     source.write_text(SOURCE.replace("42", "43"))
     toolchain._outcome.cache_clear()
-    assert toolchain.load_library((source,), include=str(tmp_path)).answer() == 43
+    assert toolchain.load_library((source,), include=(str(tmp_path),)).answer() == 43
     assert len(built(tmp_path)) == 2
 
 
@@ -88,7 +88,7 @@ def test_a_torn_library_is_built_again(source, tmp_path):
     library = toolchain._path_of(compiler, (source,))
     library.parent.mkdir(parents=True)
     library.write_bytes(b"\x7fELF torn")
-    assert toolchain.load_library((source,), include=str(tmp_path)).answer() == 42
+    assert toolchain.load_library((source,), include=(str(tmp_path),)).answer() == 42
 
 
 @needs_compiler
@@ -96,7 +96,7 @@ def test_builds_at_once_do_not_disturb_each_other(source, tmp_path):
     compiler = next(toolchain._compilers())
 
     def load(_):
-        return toolchain._load_or_build(compiler, (source,), str(tmp_path)).answer()
+        return toolchain._load_or_build(compiler, (source,), (str(tmp_path),)).answer()
 
     with ThreadPoolExecutor(4) as pool:
         assert list(pool.map(load, range(4))) == [42] * 4
@@ -107,7 +107,7 @@ def test_builds_at_once_do_not_disturb_each_other(source, tmp_path):
 def test_a_broken_compiler_is_passed_over(source, tmp_path, monkeypatch, caplog):
     monkeypatch.setenv("CXX", broken_compiler(tmp_path))
     with caplog.at_level(logging.WARNING):
-        assert toolchain.load_library((source,), include=str(tmp_path)).answer() == 42
+        assert toolchain.load_library((source,), include=(str(tmp_path),)).answer() == 42
     assert not caplog.records
 
 
@@ -117,7 +117,7 @@ def test_every_compiler_broken(source, tmp_path, monkeypatch, caplog):
     monkeypatch.setattr(toolchain, "find_spec", lambda _: None)
     for _ in range(2):
         with pytest.raises(NotImplementedError, match=r"brokencxx: exit status 3 x.cc: error: no"):
-            toolchain.load_library((source,), include=str(tmp_path))
+            toolchain.load_library((source,), include=(str(tmp_path),))
     assert len(caplog.records) == 1
 
 
@@ -126,7 +126,7 @@ def test_no_compiler_found(source, tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr(toolchain, "find_spec", lambda _: None)
     with pytest.raises(NotImplementedError, match=r"no C\+\+ compiler found"):
-        toolchain.load_library((source,), include=str(tmp_path))
+        toolchain.load_library((source,), include=(str(tmp_path),))
 
 
 def test_the_convolution_falls_back_when_told_to(tmp_path):

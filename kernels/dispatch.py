@@ -1,0 +1,84 @@
+"""An operation with several implementations: the fastest that runs here is taken."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any, TypeVar
+
+import jax
+
+# The fastest first; an implementation that an operation lacks is passed over.
+_ORDER = {"cpu": ("cpu", "shift_add", "reference")}
+_ANYWHERE = ("reference",)
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class InUse:
+    """The implementation that a call takes now, and why not a faster one (empty: it is first)."""
+
+    name: str
+    reason: str
+
+
+class Operation:
+    """One operation and the modules that implement it.
+
+    Args:
+        name: of the operation, and of the function that each module has for it. The function
+            raises NotImplementedError with the reason where it can't run.
+        modules: module of each implementation.
+    """
+
+    def __init__(self, name: str, modules: Mapping[str, str]) -> None:
+        self.name = name
+        self.modules = modules
+        self._forced: ContextVar[str | None] = ContextVar(f"{name}_implementation", default=None)
+
+    def run(
+        self, call: Callable[[Callable[..., Any]], T], implementation: str | None = None
+    ) -> tuple[InUse, T]:
+        """What `call` returns for the first implementation that can run.
+
+        Args:
+            call: is given an implementation's function and calls it.
+            implementation: the only one to try.
+
+        Raises:
+            NotImplementedError: none can run; the message has every reason.
+            ValueError: no such implementation.
+        """
+        reasons: list[str] = []
+        for candidate in self._candidates(implementation):
+            function = getattr(import_module(self.modules[candidate]), self.name)
+            try:
+                result = call(function)
+            except NotImplementedError as error:
+                reasons.append(f"{candidate}: {error}")
+            else:
+                return InUse(candidate, "; ".join(reasons)), result
+        raise NotImplementedError(f"{self.name} can't run here: " + "; ".join(reasons))
+
+    @contextmanager
+    def use(self, implementation: str) -> Iterator[None]:
+        """Make every call that is traced inside take this implementation."""
+        token = self._forced.set(implementation)
+        try:
+            yield
+        finally:
+            self._forced.reset(token)
+
+    def _candidates(self, name: str | None) -> tuple[str, ...]:
+        name = name or self._forced.get()
+        if name is None:
+            device = jax.config.values["jax_default_device"]
+            platform = getattr(device, "platform", device) or jax.default_backend()
+            order = _ORDER.get(platform, _ANYWHERE)
+            return tuple(name for name in order if name in self.modules)
+        if name not in self.modules:
+            known = ", ".join(self.modules)
+            raise ValueError(f"{self.name}: no implementation {name!r}; there are: {known}")
+        return (name,)

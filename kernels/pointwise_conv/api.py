@@ -1,0 +1,34 @@
+"""Pointwise (1x1) convolution by the fastest implementation that runs here."""
+
+from jax import Array
+from jaxtyping import Float, Int
+
+from kernels.dispatch import Operation
+
+OPERATION = Operation(
+    "pointwise_conv",
+    {"cpu": "kernels.pointwise_conv.cpu", "reference": "kernels.pointwise_conv.reference"},
+)
+
+
+def pointwise_conv(
+    x: Float[Array, "*n i"],
+    weight: Float[Array, "i o"],
+    active: Int[Array, "2"] | None = None,
+    *,
+    implementation: str | None = None,
+) -> Float[Array, "*n o"]:
+    """Mix the channels of each pixel: `y[..., o] = sum over i of x[..., i] * weight[i, o]`.
+
+    Args:
+        x: maps, channels last.
+        weight: input by output channels.
+        active: input and output channels that live, prefixes, as run-time data. Whatever the dead
+            parts of `x` and `weight` hold, dead outputs and the gradients of dead inputs and
+            weights are zero.
+        implementation: a name in `OPERATION.modules`; default: the fastest that runs here.
+
+    Raises:
+        NotImplementedError: no implementation can run; the message has every reason.
+    """
+    return OPERATION.run(lambda run: run(x, weight, active), implementation)[1]

@@ -1,0 +1,58 @@
+"""Pointwise convolution in C++ (`cpu.cc`), called through XLA's foreign-function interface."""
+
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jaxtyping import Float, Int
+
+from kernels.ffi import Library
+
+_FORWARD = "hwnas_pointwise_conv_forward"
+_INPUT_GRADIENT = "hwnas_pointwise_conv_input_gradient"
+_WEIGHT_GRADIENT = "hwnas_pointwise_conv_weight_gradient"
+_LIBRARY = Library(
+    Path(__file__).with_name("cpu.cc"),
+    {
+        _FORWARD: "PointwiseForward",
+        _INPUT_GRADIENT: "PointwiseInputGradient",
+        _WEIGHT_GRADIENT: "PointwiseWeightGradient",
+    },
+)
+
+
+def pointwise_conv(
+    x: Float[Array, "*n i"], weight: Float[Array, "i o"], active: Int[Array, "2"] | None = None
+) -> Float[Array, "*n o"]:
+    """The same values as `reference.pointwise_conv`; dead channels cost nothing.
+
+    Raises:
+        NotImplementedError: not float32, no compiler, or the compiler failed.
+    """
+    _LIBRARY.check(x, weight)
+    live = jnp.array(weight.shape, jnp.int32) if active is None else active.astype(jnp.int32)
+    return _conv(x, weight, live)
+
+
+@jax.custom_vjp
+def _conv(
+    x: Float[Array, "*n i"], weight: Float[Array, "i o"], active: Int[Array, "2"]
+) -> Float[Array, "*n o"]:
+    (y,) = _LIBRARY.call(_FORWARD, ((*x.shape[:-1], weight.shape[1]),))(x, weight, active)
+    return y
+
+
+def _conv_fwd(x: Array, weight: Array, active: Array) -> tuple[Array, tuple[Array, Array, Array]]:
+    return _conv(x, weight, active), (x, weight, active)
+
+
+def _conv_bwd(saved: tuple[Array, Array, Array], g: Array) -> tuple[Array, Array, None]:
+    x, weight, active = saved
+    # Two calls, so that XLA can drop the gradient of an image.
+    (dx,) = _LIBRARY.call(_INPUT_GRADIENT, (x.shape,))(g, weight, active)
+    (dw,) = _LIBRARY.call(_WEIGHT_GRADIENT, (weight.shape,))(x, g, active)
+    return dx, dw, None
+
+
+_conv.defvjp(_conv_fwd, _conv_bwd)

@@ -1,0 +1,17 @@
+"""Pointwise convolution as XLA computes a matrix product."""
+
+import jax.numpy as jnp
+from jax import Array
+from jaxtyping import Float, Int
+
+
+def pointwise_conv(
+    x: Float[Array, "*n i"], weight: Float[Array, "i o"], active: Int[Array, "2"] | None = None
+) -> Float[Array, "*n o"]:
+    """See `api.pointwise_conv`."""
+    if active is not None:
+        live = (jnp.arange(size, dtype=active.dtype) for size in weight.shape)
+        rows, columns = (place < active[axis] for axis, place in enumerate(live))
+        x = jnp.where(rows.reshape((1,) * (x.ndim - 1) + rows.shape), x, jnp.zeros_like(x))
+        weight = jnp.where(rows[:, None] & columns[None, :], weight, jnp.zeros_like(weight))
+    return jnp.dot(x, weight)

@@ -1,0 +1,94 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from kernels.pointwise_conv import api
+
+TOLERANCE = 1e-5
+# Rows (as a shape), input and output channels: whole and broken tiles, panels and parts.
+SHAPES = (
+    ((5, 14, 14), 16, 64),
+    ((2, 28, 28), 96, 24),
+    ((128, 1, 1), 160, 40),
+    ((3, 7, 7), 40, 160),
+    ((1, 3, 3), 7, 5),
+    ((1, 1, 1), 1, 1),
+    ((9,), 33, 47),
+    ((4, 9, 9), 17, 33),
+    ((2, 5, 5), 130, 12),
+)
+
+
+def arrays(rows, inputs, outputs, seed=0):
+    rng = np.random.default_rng(seed)
+    shapes = ((*rows, inputs), (inputs, outputs), (*rows, outputs))
+    return [jnp.asarray(rng.normal(size=shape), jnp.float32) for shape in shapes]
+
+
+def values(name, x, weight, g, active=None):
+    """Result and both gradients; skips the test where there is no compiler."""
+
+    def run(x, weight, g, active):
+        y, pull_back = jax.vjp(
+            lambda x, weight: api.pointwise_conv(x, weight, active, implementation=name), x, weight
+        )
+        return (y, *pull_back(g))
+
+    try:
+        return jax.jit(run)(x, weight, g, active)
+    except NotImplementedError as error:
+        pytest.skip(str(error))
+
+
+def assert_equal(found, expected):
+    for what, a, b in zip(("y", "dx", "dw"), found, expected, strict=True):
+        scale = max(1.0, float(np.abs(b).max()))
+        np.testing.assert_allclose(a, b, atol=TOLERANCE * scale, rtol=0, err_msg=what)
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_equals_a_matrix_product(shape):
+    x, weight, g = arrays(*shape)
+    rows = np.asarray(x, np.float64).reshape(-1, shape[1])
+    pulled = np.asarray(g, np.float64).reshape(-1, shape[2])
+    w = np.asarray(weight, np.float64)
+    expected = ((rows @ w).reshape(g.shape), (pulled @ w.T).reshape(x.shape), rows.T @ pulled)
+    for name in api.OPERATION.modules:
+        assert_equal(values(name, x, weight, g), expected)
+
+
+@pytest.mark.parametrize("active", [(16, 20), (1, 47), (33, 1), (17, 33)], ids=str)
+@pytest.mark.parametrize("name", [*api.OPERATION.modules])
+def test_dead_channels_are_zero_whatever_they_hold(name, active):
+    x, weight, g = arrays((3, 5, 5), 33, 47)
+    live_in, live_out = active
+    small = values("reference", x[..., :live_in], weight[:live_in, :live_out], g[..., :live_out])
+    x = x.at[..., live_in:].set(jnp.nan)
+    g = g.at[..., live_out:].set(1e9)
+    weight = weight.at[live_in:].set(1e9).at[:, live_out:].set(-1e9)
+    y, dx, dw = values(name, x, weight, g, jnp.array(active, jnp.int32))
+    assert_equal((y[..., :live_out], dx[..., :live_in], dw[:live_in, :live_out]), small)
+    for dead in (y[..., live_out:], dx[..., live_in:], dw[live_in:], dw[:, live_out:]):
+        np.testing.assert_array_equal(dead, 0)
+
+
+@pytest.mark.parametrize("active", [(0, 20), (8, 0)], ids=str)
+def test_nothing_lives(active):
+    for found in values("cpu", *arrays((3, 5, 5), 33, 47), jnp.array(active, jnp.int32)):
+        np.testing.assert_array_equal(found, 0)
+
+
+def test_vmap_over_maps_weights_and_sizes():
+    x, weight, g = arrays((3, 4, 4), 9, 20)
+    active = jnp.array(((9, 20), (4, 7)), jnp.int32)
+    weights = jnp.stack((weight, weight * jnp.float32(2)))
+    batched = jax.vmap(lambda w, a: values("cpu", x, w, g, a))(weights, active)
+    for i in range(2):
+        assert_equal([array[i] for array in batched], values("cpu", x, weights[i], g, active[i]))
+
+
+def test_other_types_are_refused_with_the_reason():
+    x, weight, _ = arrays((2, 2), 4, 4)
+    with pytest.raises(NotImplementedError, match=r"pointwise_conv can't run .* float32 only"):
+        api.pointwise_conv(x.astype(jnp.bfloat16), weight, implementation="cpu")
