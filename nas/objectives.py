@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -10,6 +9,7 @@ from jaxtyping import Float, Num
 from pydantic import BaseModel, Field, FiniteFloat, field_validator, model_validator
 
 from search_spaces.errors import InputError
+from search_spaces.named import hint
 
 Goal = Literal["min", "max"]
 
@@ -48,9 +48,7 @@ class _Measured(BaseModel, frozen=True, extra="forbid"):
     @classmethod
     def _known(cls, metric: str) -> str:
         if metric not in METRICS:
-            close = get_close_matches(metric, METRICS, 1)
-            hint = f"did you mean {close[0]!r}?" if close else f"there are: {', '.join(METRICS)}"
-            raise ValueError(f"unknown metric {metric!r}; {hint}")
+            raise ValueError(f"unknown metric {metric!r}; {hint(metric, METRICS)}")
         return metric
 
     @model_validator(mode="after")

@@ -1,26 +1,22 @@
 """The predictors by name: a new one is one file and one line here."""
 
-from difflib import get_close_matches
-from importlib import import_module
-from inspect import signature
 from pathlib import Path
 from typing import Any
 
 from predictors import storage
 from predictors.base import Predictor
-from search_spaces.errors import InputError
+from search_spaces import named
 from search_spaces.space import SearchSpace
 
-_PREDICTORS = {
-    "macs": "predictors.macs:Macs",
-    "mlp_ensemble": "predictors.mlp_ensemble:MLPEnsemble",
-    "ridge": "predictors.ridge:Ridge",
-}
-
-
-def names() -> list[str]:
-    """Names of all predictors."""
-    return sorted(_PREDICTORS)
+_PREDICTORS: named.Registry[type[Predictor]] = named.Registry(
+    "predictor",
+    {
+        "macs": "predictors.macs:Macs",
+        "mlp_ensemble": "predictors.mlp_ensemble:MLPEnsemble",
+        "ridge": "predictors.ridge:Ridge",
+    },
+)
+names = _PREDICTORS.names
 
 
 def create(
@@ -40,17 +36,7 @@ def create(
     Raises:
         InputError: one problem a line, each `key: what is wrong`.
     """
-    if type not in _PREDICTORS:
-        raise InputError(f"type: unknown predictor {type!r}; {_hint(type, names())}")
-    module, _, attribute = _PREDICTORS[type].partition(":")
-    predictor = getattr(import_module(module), attribute)
-    known = [name for name in signature(predictor).parameters if name not in ("space", "seed")]
-    unknown = [name for name in parameters if name not in known]
-    if unknown:
-        raise InputError(
-            [f"{n}: unknown key {n!r} of predictor {type!r}; {_hint(n, known)}" for n in unknown]
-        )
-    return predictor(space, seed, **parameters)
+    return named.create(_PREDICTORS, type, {"space": space, "seed": seed}, parameters)
 
 
 def load(folder: Path, space: SearchSpace, **parameters: Any) -> Predictor:
@@ -68,8 +54,3 @@ def load(folder: Path, space: SearchSpace, **parameters: Any) -> Predictor:
     predictor = create(saved_type, space, **parameters)
     predictor.load(folder)
     return predictor
-
-
-def _hint(name: str, known: list[str]) -> str:
-    close = get_close_matches(name, known, 1)
-    return f"did you mean {close[0]!r}?" if close else f"there are: {', '.join(known)}"

@@ -1,22 +1,17 @@
 """The spaces by name: a new space is one file and one line here."""
 
-from difflib import get_close_matches
-from importlib import import_module
 from typing import Any
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from search_spaces.errors import InputError
+from search_spaces.named import Registry, hint
 from search_spaces.space import SearchSpace
 
-_SPACES = {
-    "mobilenet_v3": "search_spaces.mobilenet_v3:MobileNetV3",
-}
-
-
-def names() -> list[str]:
-    """Names of all spaces."""
-    return sorted(_SPACES)
+_SPACES: Registry[type[SearchSpace]] = Registry(
+    "space", {"mobilenet_v3": "search_spaces.mobilenet_v3:MobileNetV3"}
+)
+names = _SPACES.names
 
 
 def create(
@@ -32,12 +27,7 @@ def create(
     Raises:
         InputError: one problem a line, each `key: what is wrong`.
     """
-    if type not in _SPACES:
-        close = get_close_matches(type, _SPACES, 1)
-        hint = f"did you mean {close[0]!r}?" if close else f"there are: {', '.join(names())}"
-        raise InputError(f"type: unknown space {type!r}; {hint}")
-    module, _, attribute = _SPACES[type].partition(":")
-    adapter = TypeAdapter(getattr(import_module(module), attribute))
+    adapter = TypeAdapter(_SPACES.find(type, "type: "))
     try:
         return adapter.validate_python(parameters)
     except ValidationError as error:
@@ -48,9 +38,7 @@ def _line(item: Any, adapter: TypeAdapter[SearchSpace]) -> str:
     key = ".".join(str(part) for part in item["loc"])
     if item["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
         fields = adapter.json_schema()["properties"]
-        close = get_close_matches(key, fields, 1)
-        hint = f"did you mean {close[0]!r}?" if close else f"keys: {', '.join(fields)}"
-        return f"{key}: unknown key {key!r}; {hint}"
+        return f"{key}: unknown key {key!r}; {hint(key, fields)}"
     message = item["msg"].removeprefix("Value error, ")
     return f"{key}: {message}" if key else message
 

@@ -1,8 +1,6 @@
 """The lazy table of loaders, and `load`: from the `data:` of a config to a split dataset."""
 
-import difflib
 from collections.abc import Callable
-from importlib import import_module
 from typing import Any
 
 from nas.data.config import AugmentConfig, DataConfig
@@ -10,38 +8,24 @@ from nas.data.dataset import Dataset, Split, statistics
 from nas.data.source import Source, check_classes
 from nas.data.split import split_off
 from search_spaces.errors import InputError
+from search_spaces.named import Registry
 
-# type: module; its `read(config) -> Source` is called.
-LOADERS = {
-    "cifar10": "nas.data.cifar10",
-    "digits": "nas.data.digits",
-    "fashion_mnist": "nas.data.fashion_mnist",
-    "image_folder": "nas.data.image_folder",
-    "npz": "nas.data.npz",
-}
+LOADERS: Registry[Callable[[Any], Source]] = Registry(
+    "loader",
+    {
+        "cifar10": "nas.data.cifar10:read",
+        "digits": "nas.data.digits:read",
+        "fashion_mnist": "nas.data.fashion_mnist:read",
+        "image_folder": "nas.data.image_folder:read",
+        "npz": "nas.data.npz:read",
+    },
+)
+names = LOADERS.names
 
 # A dataset without a test set of its own gets the same one in every experiment, whatever the
 # experiment's seed is: otherwise results of different seeds could not be compared.
 TEST_SHARE = 0.2
 TEST_SEED = 20_240_229
-
-
-def names() -> list[str]:
-    """Names of the loaders."""
-    return sorted(LOADERS)
-
-
-def reader(type: str) -> Callable[[Any], Source]:  # noqa: A002 (the key in the config)
-    """The `read` function of a loader.
-
-    Raises:
-        InputError: there is no loader of that name.
-    """
-    if type not in LOADERS:
-        close = difflib.get_close_matches(type, LOADERS, n=1)
-        hint = f"did you mean '{close[0]}'?" if close else f"choose one of {', '.join(names())}"
-        raise InputError(f"data.type: unknown loader '{type}'; {hint}")
-    return import_module(LOADERS[type]).read
 
 
 def load(config: DataConfig, seed: int) -> Dataset:
@@ -61,7 +45,7 @@ def load(config: DataConfig, seed: int) -> Dataset:
         >>> dataset.input_shape, len(dataset.train), len(dataset.validation)
         ((8, 8, 1), 1293, 145)
     """
-    source = reader(config.type)(config)
+    source = LOADERS.find(config.type, "data.type: ")(config)
     check_classes(source)
     _check_augment(config.augment, source.train.images.shape[1], source.train.images.shape[2])
     train, read_test = _with_test(source)

@@ -2,18 +2,12 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from difflib import get_close_matches
-from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from nas.export.card import Network
 from nas.export.numerics import TOLERANCE, Images, Numerics
-from search_spaces.errors import InputError
-
-_TARGETS = {
-    "onnx": "nas.export.onnx:export_onnx",
-}
+from search_spaces.named import Registry
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +46,8 @@ class Exporter(Protocol):
     ) -> ExportReport: ...
 
 
-def names() -> list[str]:
-    """Names of all formats."""
-    return sorted(_TARGETS)
+_TARGETS: Registry[Exporter] = Registry("export format", {"onnx": "nas.export.onnx:export_onnx"})
+names = _TARGETS.names
 
 
 def exporter(target: str) -> Exporter:
@@ -63,9 +56,4 @@ def exporter(target: str) -> Exporter:
     Raises:
         InputError: there is no such format.
     """
-    if target not in _TARGETS:
-        close = get_close_matches(target, _TARGETS, 1)
-        hint = f"did you mean {close[0]!r}?" if close else f"there are: {', '.join(names())}"
-        raise InputError(f"unknown export format {target!r}; {hint}")
-    module, _, attribute = _TARGETS[target].partition(":")
-    return getattr(import_module(module), attribute)
+    return _TARGETS.find(target)

@@ -12,7 +12,6 @@ and never handed to an interpreter.
 import operator
 import re
 from collections.abc import Callable, Mapping, Sequence
-from difflib import get_close_matches
 from functools import reduce
 from typing import Any
 
@@ -20,6 +19,7 @@ import numpy as np
 from jaxtyping import Bool, Num
 
 from search_spaces.errors import InputError
+from search_spaces.named import hint
 
 Columns = Mapping[str, Num[np.ndarray, " n"]]
 
@@ -140,10 +140,8 @@ def number_column(name: str, columns: Columns, place: str) -> Num[np.ndarray, " 
 
 
 def _hint(name: str, columns: Sequence[str]) -> str:
-    close = get_close_matches(name, columns, 1)
-    if not close and "@" not in name:
-        close = [column for column in columns if column.partition("@")[0] == name][:1]
-    return f"did you mean {close[0]!r}?" if close else f"there are: {', '.join(columns) or 'none'}"
+    of_metric = [column for column in columns if column.partition("@")[0] == name]
+    return f"did you mean {of_metric[0]!r}?" if of_metric else hint(name, columns)
 
 
 def _tokens(where: str) -> list[tuple[str, str, int]]:

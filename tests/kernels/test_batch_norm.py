@@ -60,7 +60,10 @@ def assert_equal(found, expected):
 @pytest.mark.parametrize("activation", [*ACTIVATIONS])
 def test_equals_the_reference(shape, activation):
     inputs = arrays(shape)
-    assert_equal(values("cpu", *inputs, activation), values("reference", *inputs, activation))
+    assert_equal(
+        values("cpu", *inputs, activation=activation),
+        values("reference", *inputs, activation=activation),
+    )
 
 
 @pytest.mark.parametrize("name", NAMES)

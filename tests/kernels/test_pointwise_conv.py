@@ -75,7 +75,7 @@ def test_dead_channels_are_zero_whatever_they_hold(name, active):
 
 @pytest.mark.parametrize("active", [(0, 20), (8, 0)], ids=str)
 def test_nothing_lives(active):
-    for found in values("cpu", *arrays((3, 5, 5), 33, 47), jnp.array(active, jnp.int32)):
+    for found in values("cpu", *arrays((3, 5, 5), 33, 47), active=jnp.array(active, jnp.int32)):
         np.testing.assert_array_equal(found, 0)
 
 

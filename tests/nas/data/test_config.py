@@ -6,7 +6,7 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from nas.data.config import AugmentConfig, Cifar10Config, DataConfig
-from nas.data.registry import LOADERS, names, reader
+from nas.data.registry import LOADERS, names
 from search_spaces.errors import InputError
 
 ADAPTER = TypeAdapter(DataConfig)
@@ -45,14 +45,14 @@ def test_wrong_keys_are_refused(keys):
 def test_each_type_has_a_loader():
     schema = ADAPTER.json_schema()
     assert sorted(schema["discriminator"]["mapping"]) == names()
-    assert all(callable(reader(name)) for name in LOADERS)
+    assert all(callable(LOADERS.find(name)) for name in names())
 
 
 def test_an_unknown_loader_gets_a_suggestion():
     with pytest.raises(InputError, match=r"'fashion-mnist'; did you mean 'fashion_mnist'\?"):
-        reader("fashion-mnist")
-    with pytest.raises(InputError, match="choose one of cifar10, digits"):
-        reader("zzz")
+        LOADERS.find("fashion-mnist")
+    with pytest.raises(InputError, match="there are: cifar10, digits"):
+        LOADERS.find("zzz")
 
 
 def test_augment_config_is_hashable():

@@ -32,7 +32,7 @@ def test_parameters_arrive() -> None:
         (
             "random",
             {"population": 8},
-            "population: unknown key 'population' of search 'random'; it",
+            "population: unknown key 'population' of search algorithm 'random'; there is none",
         ),
         ("nsga2", {"population": 3}, "population: must be at least 4, got 3"),
     ],
