@@ -7,8 +7,6 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
-from importlib import import_module
-from typing import Protocol
 
 import jax
 import jax.numpy as jnp
@@ -16,27 +14,9 @@ from jax import Array
 from rich.console import Console
 from rich.table import Table
 
-from kernels.dispatch import Operation
+from kernels.inventory import OPERATIONS, Spec, specs
 
-_OPERATIONS = ("depthwise_conv", "pointwise_conv", "batch_norm")
 _BASELINE = "reference"
-
-
-class Spec(Protocol):
-    """A real shape of an operation, from its `specs.py`."""
-
-    operation: Operation
-
-    @property
-    def name(self) -> str: ...
-
-    def operands(self, batch: int, key: Array) -> tuple[Array, ...]: ...
-
-    def call(self, implementation: str) -> Callable[..., Array]: ...
-
-    def flops(self, batch: int) -> int: ...
-
-    def bytes(self, batch: int) -> int: ...
 
 
 @dataclass(frozen=True)
@@ -124,18 +104,18 @@ def _table(operation: str, rows: list[Row], batch: int) -> Table:
 def main() -> None:
     """Parse the arguments, measure, print."""
     parser = argparse.ArgumentParser(prog="python -m kernels.bench", description=__doc__)
-    parser.add_argument("--op", choices=_OPERATIONS, default=_OPERATIONS[0])
+    parser.add_argument("--op", choices=OPERATIONS, default=OPERATIONS[0])
     parser.add_argument("--batch", type=int, default=128, help="images (default: %(default)s)")
     parser.add_argument("--runs", type=int, default=7, help="timed runs (default: %(default)s)")
     parser.add_argument("--only", default="", help="shapes whose name contains this")
     parser.add_argument("--json", action="store_true", help="rows as JSON on stdout")
     arguments = parser.parse_args()
-    every: tuple[Spec, ...] = import_module(f"kernels.{arguments.op}.specs").SPECS
-    specs = [spec for spec in every if arguments.only in spec.name]
-    if not specs:
+    every = specs(arguments.op)
+    chosen = [spec for spec in every if arguments.only in spec.name]
+    if not chosen:
         names = ", ".join(spec.name for spec in every)
         parser.error(f"--only {arguments.only}: no such shape; there are: {names}")
-    rows = [row for spec in specs for row in measure(spec, arguments.batch, arguments.runs)]
+    rows = [row for spec in chosen for row in measure(spec, arguments.batch, arguments.runs)]
     if arguments.json:
         print(json.dumps([asdict(row) for row in rows], indent=1))  # noqa: T201
     else:

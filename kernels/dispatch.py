@@ -9,11 +9,29 @@ from typing import Any, TypeVar
 
 import jax
 
-# The fastest first; an implementation that an operation lacks is passed over.
+# The fastest first; an implementation that an operation lacks is passed over. Pallas kernels have
+# not run on a device yet, so they are taken only when asked for by name.
 _ORDER = {"cpu": ("cpu", "shift_add", "reference")}
 _ANYWHERE = ("reference",)
 
 T = TypeVar("T")
+
+_interpreted: ContextVar[bool] = ContextVar("interpreted", default=False)
+
+
+@contextmanager
+def interpreted() -> Iterator[None]:
+    """Run Pallas kernels that are traced inside in Pallas' interpreter, on any machine."""
+    token = _interpreted.set(True)
+    try:
+        yield
+    finally:
+        _interpreted.reset(token)
+
+
+def is_interpreted() -> bool:
+    """Whether `interpreted` is around."""
+    return _interpreted.get()
 
 
 @dataclass(frozen=True)
@@ -38,9 +56,7 @@ class Operation:
         self.modules = modules
         self._forced: ContextVar[str | None] = ContextVar(f"{name}_implementation", default=None)
 
-    def run(
-        self, call: Callable[[Callable[..., Any]], T], implementation: str | None = None
-    ) -> tuple[InUse, T]:
+    def run(self, call: Callable[[Callable[..., Any]], T], implementation: str | None = None) -> T:
         """What `call` returns for the first implementation that can run.
 
         Args:
@@ -51,11 +67,18 @@ class Operation:
             NotImplementedError: none can run; the message has every reason.
             ValueError: no such implementation.
         """
+        return self.first(lambda name: call(self.function(name)), implementation)[1]
+
+    def function(self, implementation: str) -> Callable[..., Any]:
+        """The function of an implementation."""
+        return getattr(import_module(self.modules[implementation]), self.name)
+
+    def first(self, call: Callable[[str], T], implementation: str | None = None) -> tuple[InUse, T]:
+        """As `run`, but `call` is given a name; also tells which one it was."""
         reasons: list[str] = []
         for candidate in self._candidates(implementation):
-            function = getattr(import_module(self.modules[candidate]), self.name)
             try:
-                result = call(function)
+                result = call(candidate)
             except NotImplementedError as error:
                 reasons.append(f"{candidate}: {error}")
             else:

@@ -50,4 +50,4 @@ def batch_norm(
         raise ValueError(f"batch_norm: no activation {activation!r}; there are: {[*ACTIVATIONS]}")
     return OPERATION.run(
         lambda run: run(x, scale, bias, epsilon, activation, moments, active), implementation
-    )[1]
+    )

@@ -7,7 +7,12 @@ from kernels.dispatch import Operation
 
 OPERATION = Operation(
     "pointwise_conv",
-    {"cpu": "kernels.pointwise_conv.cpu", "reference": "kernels.pointwise_conv.reference"},
+    {
+        "cpu": "kernels.pointwise_conv.cpu",
+        "pallas_gpu": "kernels.pointwise_conv.pallas_gpu",
+        "pallas_tpu": "kernels.pointwise_conv.pallas_tpu",
+        "reference": "kernels.pointwise_conv.reference",
+    },
 )
 
 
@@ -31,4 +36,4 @@ def pointwise_conv(
     Raises:
         NotImplementedError: no implementation can run; the message has every reason.
     """
-    return OPERATION.run(lambda run: run(x, weight, active), implementation)[1]
+    return OPERATION.run(lambda run: run(x, weight, active), implementation)

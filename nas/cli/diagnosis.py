@@ -45,6 +45,7 @@ def diagnose() -> list[Finding]:
         *libraries(),
         *import_names(),
         *runtimes(),
+        compiled_kernels(),
         processor(),
         memory_allocator(),
         *cache(),
@@ -107,6 +108,20 @@ def _jax_devices() -> str:
 
 def _onnxruntime_providers() -> str:
     return ", ".join(import_module("onnxruntime").get_available_providers())
+
+
+def compiled_kernels() -> Finding:
+    """What computes the operations that training spends its time on."""
+    from kernels.inventory import OPERATIONS, in_use
+
+    used = {name: in_use(name) for name in OPERATIONS}
+    found = ", ".join(f"{name} {use.name}" for name, use in used.items())
+    reasons = dict.fromkeys(use.reason for use in used.values() if use.reason)
+    if not reasons:
+        return Finding("kernels", "ok", found)
+    fix = "training is several times slower; install g++, or pip install ziglang: "
+    fix += "; ".join(reasons)
+    return Finding("kernels", "slow", found, fix)
 
 
 def processor() -> Finding:

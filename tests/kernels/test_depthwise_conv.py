@@ -5,6 +5,7 @@ import pytest
 
 from kernels.depthwise_conv import api
 from kernels.depthwise_conv.specs import SPECS, Spec
+from kernels.inventory import in_use
 
 # Sums of up to 49 x 5 x 28 x 28 float32 products in another order.
 TOLERANCE = 1e-5
@@ -189,9 +190,9 @@ def test_half_precision_takes_another_form():
 
 def test_a_forced_implementation_is_the_one_in_use():
     with api.OPERATION.use("reference"):
-        assert api.implementation_in_use().name == "reference"
+        assert in_use("depthwise_conv").name == "reference"
     with (
         pytest.raises(ValueError, match="no implementation 'pallas'"),
         api.OPERATION.use("pallas"),
     ):
-        api.implementation_in_use()
+        in_use("depthwise_conv")

@@ -3,6 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from kernels.dispatch import interpreted
 from kernels.pointwise_conv import api
 
 TOLERANCE = 1e-5
@@ -36,7 +37,8 @@ def values(name, x, weight, g, active=None):
         return (y, *pull_back(g))
 
     try:
-        return jax.jit(run)(x, weight, g, active)
+        with interpreted():
+            return jax.jit(run)(x, weight, g, active)
     except NotImplementedError as error:
         pytest.skip(str(error))
 
@@ -47,15 +49,19 @@ def assert_equal(found, expected):
         np.testing.assert_allclose(a, b, atol=TOLERANCE * scale, rtol=0, err_msg=what)
 
 
-@pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_equals_a_matrix_product(shape):
+# Pallas' interpreter is slow: whole and broken blocks, one and several.
+CASES = [(name, shape) for name in ("cpu", "reference") for shape in SHAPES]
+CASES += [(name, SHAPES[i]) for name in ("pallas_gpu", "pallas_tpu") for i in (2, 4, 7)]
+
+
+@pytest.mark.parametrize(("name", "shape"), CASES, ids=str)
+def test_equals_a_matrix_product(name, shape):
     x, weight, g = arrays(*shape)
     rows = np.asarray(x, np.float64).reshape(-1, shape[1])
     pulled = np.asarray(g, np.float64).reshape(-1, shape[2])
     w = np.asarray(weight, np.float64)
     expected = ((rows @ w).reshape(g.shape), (pulled @ w.T).reshape(x.shape), rows.T @ pulled)
-    for name in api.OPERATION.modules:
-        assert_equal(values(name, x, weight, g), expected)
+    assert_equal(values(name, x, weight, g), expected)
 
 
 @pytest.mark.parametrize("active", [(16, 20), (1, 47), (33, 1), (17, 33)], ids=str)
@@ -74,9 +80,20 @@ def test_dead_channels_are_zero_whatever_they_hold(name, active):
 
 
 @pytest.mark.parametrize("active", [(0, 20), (8, 0)], ids=str)
-def test_nothing_lives(active):
-    for found in values("cpu", *arrays((3, 5, 5), 33, 47), active=jnp.array(active, jnp.int32)):
+@pytest.mark.parametrize("name", [*api.OPERATION.modules])
+def test_nothing_lives(name, active):
+    for found in values(name, *arrays((3, 5, 5), 33, 47), active=jnp.array(active, jnp.int32)):
         np.testing.assert_array_equal(found, 0)
+
+
+@pytest.mark.parametrize("name", ["pallas_gpu", "pallas_tpu"])
+def test_bfloat16(name):
+    x, weight, g = (a.astype(jnp.bfloat16) for a in arrays((3, 5, 5), 33, 47))
+    found = values(name, x, weight, g)
+    assert {a.dtype for a in found} == {jnp.dtype(jnp.bfloat16)}
+    for a, b in zip(found, values("reference", x, weight, g), strict=True):
+        a, b = np.asarray(a, np.float32), np.asarray(b, np.float32)
+        np.testing.assert_allclose(a, b, atol=0.02 * np.abs(b).max())
 
 
 def test_vmap_over_maps_weights_and_sizes():

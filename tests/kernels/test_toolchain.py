@@ -18,9 +18,10 @@ import logging
 logging.basicConfig(format="%(levelname)s %(message)s")
 import jax.numpy as jnp
 from kernels.depthwise_conv import api
+from kernels.inventory import in_use
 y = api.depthwise_conv(jnp.ones((1, 4, 4, 16)), jnp.ones((3, 3, 16)), 1, 1)
 api.depthwise_conv(jnp.ones((1, 4, 4, 16)), jnp.ones((3, 3, 16)), 1, 1)
-used = api.implementation_in_use()
+used = in_use("depthwise_conv")
 print(used.name, "|", used.reason, "|", float(y.sum()))
 """
 

@@ -1,0 +1,132 @@
+"""Pointwise convolution as Pallas kernels for GPUs, by way of Triton (sm_80 or newer).
+
+Widths that live are run-time data: a loop over channels ends where they end, and blocks of dead
+channels are stored as zeros without a product. Mosaic GPU, Pallas' other way to a GPU, would need
+warp-group tiles in shared memory with 128-byte swizzles, which these narrow matrices seldom fill.
+"""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+from jax.experimental import pallas as pl
+from jax.experimental.pallas import triton
+from jaxtyping import Float, Int
+
+from kernels.pointwise_conv.products import Products, round_up
+
+_ROWS, _COLUMNS, _DEPTH = 64, 32, 32
+_PARTS = 32
+_WARPS, _STAGES = 4, 2
+
+
+def pointwise_conv(
+    x: Float[Array, "*n i"], weight: Float[Array, "i o"], active: Int[Array, "2"] | None = None
+) -> Float[Array, "*n o"]:
+    """See `api.pointwise_conv`; accumulates in float32.
+
+    Raises:
+        NotImplementedError: neither float32 nor bfloat16.
+    """
+    return _PRODUCTS(x, weight, active)
+
+
+def _apply(
+    x: Float[Array, "r k"], weight: Float[Array, "k n"], live: Int[Array, "2"], interpret: bool
+) -> Float[Array, "r n"]:
+    """`x weight` with the first `live` of k and n; other columns of the result are zero."""
+    rows, depth = x.shape
+    columns = weight.shape[1]
+    kernel = partial(_apply_kernel, rows=rows, columns=columns)
+    whole = round_up(depth, _DEPTH)
+    return pl.pallas_call(
+        kernel,
+        out_shape=jax.ShapeDtypeStruct((rows, columns), x.dtype),
+        grid=(pl.cdiv(rows, _ROWS), pl.cdiv(columns, _COLUMNS)),
+        in_specs=[
+            pl.BlockSpec((_ROWS, whole), lambda i, j: (i, 0)),
+            pl.BlockSpec((whole, _COLUMNS), lambda i, j: (0, j)),
+            pl.BlockSpec((2,), lambda i, j: (0,)),
+        ],
+        out_specs=pl.BlockSpec((_ROWS, _COLUMNS), lambda i, j: (i, j)),
+        compiler_params=triton.CompilerParams(num_warps=_WARPS, num_stages=_STAGES),
+        interpret=interpret,
+        name="pointwise_conv",
+    )(x, weight, live)
+
+
+def _apply_kernel(x_ref, weight_ref, live_ref, y_ref, *, rows: int, columns: int) -> None:
+    live_depth, live_columns = live_ref[0], live_ref[1]
+    row = pl.program_id(0) * _ROWS + lax.iota(jnp.int32, _ROWS)
+    first = pl.program_id(1) * _COLUMNS
+    column = first + lax.iota(jnp.int32, _COLUMNS)
+
+    def add(t: Array, total: Array) -> Array:
+        place = pl.ds(t * _DEPTH, _DEPTH)
+        k = t * _DEPTH + lax.iota(jnp.int32, _DEPTH)
+        x_mask = (row < rows)[:, None] & (k < live_depth)[None, :]
+        weight_mask = (k < live_depth)[:, None] & (column < live_columns)[None, :]
+        x = triton.load(x_ref.at[:, place], mask=x_mask, other=0.0)
+        weight = triton.load(weight_ref.at[place, :], mask=weight_mask, other=0.0)
+        return total + triton.dot(x, weight).astype(jnp.float32)
+
+    steps = jnp.where(first < live_columns, pl.cdiv(live_depth, _DEPTH), 0)
+    total = lax.fori_loop(0, steps, add, jnp.zeros((_ROWS, _COLUMNS), jnp.float32))
+    mask = (row < rows)[:, None] & (column < columns)[None, :]
+    triton.store(y_ref, total.astype(y_ref.dtype), mask=mask)
+
+
+def _products(
+    x: Float[Array, "r i"], g: Float[Array, "r o"], live: Int[Array, "2"], interpret: bool
+) -> Float[Array, "i o"]:
+    """`x^T g` with the first `live` of i and o, zero elsewhere, in parts of the rows."""
+    rows, inputs = x.shape
+    outputs = g.shape[1]
+    steps = pl.cdiv(pl.cdiv(rows, _ROWS), _PARTS)
+    parts = pl.cdiv(pl.cdiv(rows, _ROWS), steps)
+    share = steps * _ROWS
+    kernel = partial(_products_kernel, rows=rows, steps=steps, inputs=inputs, outputs=outputs)
+    found = pl.pallas_call(
+        kernel,
+        out_shape=jax.ShapeDtypeStruct((parts, inputs, outputs), jnp.float32),
+        grid=(pl.cdiv(inputs, _COLUMNS), pl.cdiv(outputs, _COLUMNS), parts),
+        in_specs=[
+            pl.BlockSpec((share, _COLUMNS), lambda i, j, p: (p, i)),
+            pl.BlockSpec((share, _COLUMNS), lambda i, j, p: (p, j)),
+            pl.BlockSpec((2,), lambda i, j, p: (0,)),
+        ],
+        out_specs=pl.BlockSpec((None, _COLUMNS, _COLUMNS), lambda i, j, p: (p, i, j)),
+        compiler_params=triton.CompilerParams(num_warps=_WARPS, num_stages=_STAGES),
+        interpret=interpret,
+        name="pointwise_conv_weight_gradient",
+    )(x, g, live)
+    return jnp.sum(found, 0)
+
+
+def _products_kernel(
+    x_ref, g_ref, live_ref, out_ref, *, rows: int, steps: int, inputs: int, outputs: int
+) -> None:
+    live_in, live_out = live_ref[0], live_ref[1]
+    first_in, first_out = pl.program_id(0) * _COLUMNS, pl.program_id(1) * _COLUMNS
+    into = first_in + lax.iota(jnp.int32, _COLUMNS)
+    out = first_out + lax.iota(jnp.int32, _COLUMNS)
+    first = pl.program_id(2) * (steps * _ROWS)
+
+    def add(t: Array, total: Array) -> Array:
+        place = pl.ds(t * _ROWS, _ROWS)
+        row = first + t * _ROWS + lax.iota(jnp.int32, _ROWS)
+        x_mask = (row < rows)[:, None] & (into < live_in)[None, :]
+        g_mask = (row < rows)[:, None] & (out < live_out)[None, :]
+        x = triton.load(x_ref.at[place, :], mask=x_mask, other=0.0)
+        g = triton.load(g_ref.at[place, :], mask=g_mask, other=0.0)
+        return total + triton.dot(x, g, trans_a=True).astype(jnp.float32)
+
+    lives = (first_in < live_in) & (first_out < live_out)
+    bound = jnp.where(lives, steps, 0)
+    total = lax.fori_loop(0, bound, add, jnp.zeros((_COLUMNS, _COLUMNS), jnp.float32))
+    mask = (into < inputs)[:, None] & (out < outputs)[None, :]
+    triton.store(out_ref, total, mask=mask)
+
+
+_PRODUCTS = Products(_apply, _products)

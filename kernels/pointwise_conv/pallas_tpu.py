@@ -1,0 +1,143 @@
+"""Pointwise convolution as Pallas kernels for TPUs.
+
+Widths that live are prefetched scalars: blocks of dead channels are neither fetched, since their
+index is clamped to the last live block, nor multiplied.
+"""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+from jax.experimental import pallas as pl
+from jax.experimental.pallas import tpu
+from jaxtyping import Float, Int
+
+from kernels.pointwise_conv.products import Products, round_up
+
+# Tiles of the matrix unit: 8 rows (16 in bfloat16) by 128 columns.
+_ROWS, _LANES = 512, 128
+_SUBLANES = 16
+
+
+def pointwise_conv(
+    x: Float[Array, "*n i"], weight: Float[Array, "i o"], active: Int[Array, "2"] | None = None
+) -> Float[Array, "*n o"]:
+    """See `api.pointwise_conv`; accumulates in float32.
+
+    Raises:
+        NotImplementedError: neither float32 nor bfloat16.
+    """
+    return _PRODUCTS(x, weight, active)
+
+
+def _last(live: Array) -> Array:
+    """The last block of columns in which something lives."""
+    return jnp.maximum(pl.cdiv(live, _LANES) - 1, 0)
+
+
+def _apply(
+    x: Float[Array, "r k"], weight: Float[Array, "k n"], live: Int[Array, "2"], interpret: bool
+) -> Float[Array, "r n"]:
+    """`x weight` with the first `live` of k and n; other columns of the result are zero."""
+    rows, depth = x.shape
+    columns = weight.shape[1]
+    block = min(_ROWS, round_up(rows, _SUBLANES))
+    grid = (pl.cdiv(rows, block), pl.cdiv(columns, _LANES), pl.cdiv(depth, _LANES))
+    spec = tpu.PrefetchScalarGridSpec(
+        num_scalar_prefetch=1,
+        grid=grid,
+        in_specs=[
+            pl.BlockSpec((block, _LANES), lambda i, j, t, s: (i, jnp.minimum(t, _last(s[0])))),
+            pl.BlockSpec(
+                (_LANES, _LANES),
+                lambda i, j, t, s: (jnp.minimum(t, _last(s[0])), jnp.minimum(j, _last(s[1]))),
+            ),
+        ],
+        out_specs=pl.BlockSpec((block, _LANES), lambda i, j, t, s: (i, j)),
+        scratch_shapes=[tpu.VMEM((block, _LANES), jnp.float32)],
+    )
+    return pl.pallas_call(
+        _apply_kernel,
+        out_shape=jax.ShapeDtypeStruct((rows, columns), x.dtype),
+        grid_spec=spec,
+        compiler_params=tpu.CompilerParams(
+            dimension_semantics=("parallel", "parallel", "arbitrary")
+        ),
+        interpret=interpret,
+        name="pointwise_conv",
+    )(live, x, weight)
+
+
+def _apply_kernel(live_ref, x_ref, weight_ref, y_ref, total_ref) -> None:
+    j, t = pl.program_id(1), pl.program_id(2)
+
+    @pl.when(t == 0)
+    def _start() -> None:
+        total_ref[...] = jnp.zeros_like(total_ref)
+
+    @pl.when((t * _LANES < live_ref[0]) & (j * _LANES < live_ref[1]))
+    def _add() -> None:
+        # What lies beyond the arrays may be anything, NaN too: both factors are cleared.
+        x = _only(x_ref[...], 1, live_ref[0] - t * _LANES)
+        weight = _only(weight_ref[...], 0, live_ref[0] - t * _LANES)
+        weight = _only(weight, 1, live_ref[1] - j * _LANES)
+        total_ref[...] += jnp.dot(x, weight, preferred_element_type=jnp.float32)
+
+    @pl.when(t == pl.num_programs(2) - 1)
+    def _store() -> None:
+        y_ref[...] = total_ref[...].astype(y_ref.dtype)
+
+
+def _products(
+    x: Float[Array, "r i"], g: Float[Array, "r o"], live: Int[Array, "2"], interpret: bool
+) -> Float[Array, "i o"]:
+    """`x^T g` with the first `live` of i and o; zero elsewhere."""
+    rows, inputs = x.shape
+    outputs = g.shape[1]
+    block = min(_ROWS, round_up(rows, _SUBLANES))
+    grid = (pl.cdiv(inputs, _LANES), pl.cdiv(outputs, _LANES), pl.cdiv(rows, block))
+    spec = tpu.PrefetchScalarGridSpec(
+        num_scalar_prefetch=1,
+        grid=grid,
+        in_specs=[
+            pl.BlockSpec((block, _LANES), lambda i, j, t, s: (t, jnp.minimum(i, _last(s[0])))),
+            pl.BlockSpec((block, _LANES), lambda i, j, t, s: (t, jnp.minimum(j, _last(s[1])))),
+        ],
+        out_specs=pl.BlockSpec((_LANES, _LANES), lambda i, j, t, s: (i, j)),
+    )
+    return pl.pallas_call(
+        partial(_products_kernel, rows=rows, block=block),
+        out_shape=jax.ShapeDtypeStruct((inputs, outputs), jnp.float32),
+        grid_spec=spec,
+        compiler_params=tpu.CompilerParams(
+            dimension_semantics=("parallel", "parallel", "arbitrary")
+        ),
+        interpret=interpret,
+        name="pointwise_conv_weight_gradient",
+    )(live, x, g)
+
+
+def _products_kernel(live_ref, x_ref, g_ref, out_ref, *, rows: int, block: int) -> None:
+    i, j, t = pl.program_id(0), pl.program_id(1), pl.program_id(2)
+
+    @pl.when(t == 0)
+    def _start() -> None:
+        out_ref[...] = jnp.zeros_like(out_ref)
+
+    @pl.when((i * _LANES < live_ref[0]) & (j * _LANES < live_ref[1]))
+    def _add() -> None:
+        x = _only(x_ref[...], 1, live_ref[0] - i * _LANES)
+        g = _only(g_ref[...], 1, live_ref[1] - j * _LANES)
+        x, g = _only(x, 0, rows - t * block), _only(g, 0, rows - t * block)
+        contract = (((0,), (0,)), ((), ()))
+        out_ref[...] += lax.dot_general(x, g, contract, preferred_element_type=jnp.float32)
+
+
+def _only(block: Array, axis: int, live: Array | int) -> Array:
+    """Zeros from index `live` of an axis on."""
+    place = lax.broadcasted_iota(jnp.int32, block.shape, axis)
+    return jnp.where(place < live, block, jnp.zeros_like(block))
+
+
+_PRODUCTS = Products(_apply, _products)
