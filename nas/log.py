@@ -26,7 +26,7 @@ class Log:
         self._bar: Progress | None = None
         self._task = None
         self._label = ""
-        self._said_s = 0.0
+        self._said, self._said_s = 0, 0.0
 
     def __call__(self, text: str) -> None:
         """A line."""
@@ -40,8 +40,9 @@ class Log:
             self._show(label, done, total, note)
             return
         now = time.monotonic()
-        if label != self._label or done == total or now - self._said_s > _QUIET_S:
-            self._label, self._said_s = label, now
+        due = done != self._said and (done == total or now - self._said_s > _QUIET_S)
+        if label != self._label or due:
+            self._label, self._said, self._said_s = label, done, now
             text = f"{label}: {done}/{total} {note}".rstrip()
             sys.stderr.write(f"{text}\n")
             self._note(text)

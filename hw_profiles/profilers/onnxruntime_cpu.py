@@ -121,7 +121,7 @@ class _Work:
             tasks,
             lambda done, total: self._tell(done, total, f"timing, group {label}"),
             stopped,
-            min(self.policy.limit_s * len(group) / len(self.graphs), 20.0 + len(group)),
+            min(self.policy.limit_s * len(group) / len(self.graphs), 15.0 + 0.4 * len(group)),
         )
         for task in tasks:
             task.run = _released

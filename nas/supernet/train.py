@@ -26,12 +26,13 @@ from nas.data.resize import resize
 from nas.supernet.checkpoint import Checkpoints
 from nas.supernet.executors import Executors, Logits, Params, input_size
 from search_spaces.ir.builder import Option
-from search_spaces.ir.graph import Graph
 from search_spaces.ir.interpret import init
 
 State = dict[str, Any]
+Gradients = tuple[tuple[Float[Array, ""], Logits], Params]
 Progress = Callable[[int, int, str], None]
 _ORDER, _ARCHS = 1, 2
+_CHECKPOINT_S = 10.0
 
 
 class Trainer:
@@ -54,25 +55,29 @@ class Trainer:
         self.steps = len(data.train.labels) // batch
         self.optimiser = _optimiser(self.config, self.steps)
         self.prepare = jax.jit(self._prepare, static_argnums=2)
-        self.largest = cache(self._largest)
-        self.smallest = cache(self._smallest)
+        self.extreme = cache(self._extreme)
         self.member = jax.jit(self._member, static_argnums=4)
+        self.hard_targets = jax.jit(self._hard_targets)
         self.update = jax.jit(self._update, donate_argnums=0)
 
     def run(self, checkpoints: Checkpoints, progress: Progress) -> Params:
         """Train to the last epoch, from the newest checkpoint if there is one.
 
-        Every epoch depends on the seed and its number alone, so a resumed run is bit-equal.
+        Every epoch depends on the seed and its number alone, so a resumed run is bit-equal. Epochs
+        of a few seconds share a checkpoint, which takes about one itself.
 
         Returns:
             The averaged weights.
         """
         state = checkpoints.restore(self.start())
+        saved = time.monotonic()
         for epoch in range(int(state["epoch"]), self.config.epochs):
             began = time.monotonic()
             state, loss = self.epoch(state, epoch)
-            checkpoints.save(epoch + 1, state)
             took = time.monotonic() - began
+            if epoch + 1 == self.config.epochs or time.monotonic() - saved > _CHECKPOINT_S:
+                checkpoints.save(epoch + 1, state)
+                saved = time.monotonic()
             progress(epoch + 1, self.config.epochs, f"loss {loss:.3f}, {took:.1f} s an epoch")
         return state["average"]
 
@@ -96,16 +101,37 @@ class Trainer:
             static, members = self._draw(rng)
             key = jax.random.fold_in(jax.random.key(self.seed), epoch * self.steps + step)
             images = self.prepare(train.images[rows], key, self._input_size(static))
-            labels = jnp.asarray(train.labels[rows])
-            (loss, teacher), grads = self.largest(static)(state["params"], images, labels)
-            targets = jax.nn.softmax(teacher) if self.config.distill else self._targets(labels)
-            more = [self.smallest(static)(state["params"], images, targets)]
-            more += [
-                self.member(state["params"], images, targets, slots, static) for slots in members
-            ]
-            state = self.update(state, [grads, *more])
+            state, loss = self.step(state, images, train.labels[rows], static, members)
             losses.append(loss)
         return {**state, "epoch": epoch + 1}, float(np.mean(jax.device_get(losses)))
+
+    def step(
+        self,
+        state: State,
+        images: Float[Array, "n h w c"],
+        labels: Int32[np.ndarray, " n"],
+        static: tuple[Option, ...],
+        members: Int32[np.ndarray, "members s"],
+    ) -> tuple[State, Float[Array, ""]]:
+        """One update of the weights from the largest, the smallest and some other sub-networks.
+
+        Args:
+            state: is given up: its memory is used again.
+            images: prepared, at the resolution of `static`.
+            labels: their classes.
+            static: options of the static knobs, which all sub-networks of a step share.
+            members: rows of `Executors.slots`.
+
+        Returns:
+            The new state, and the loss of the largest sub-network.
+        """
+        params = state["params"]
+        hard = self.hard_targets(labels)
+        (loss, teacher), grads = self.extreme(static, True)(params, images, hard)
+        targets = jax.nn.softmax(teacher) if self.config.distill else hard
+        found = [grads, self.extreme(static, False)(params, images, targets)[1]]
+        found += [self.member(params, images, targets, slots, static)[1] for slots in members]
+        return self.update(state, found), loss
 
     def _draw(
         self, rng: np.random.Generator
@@ -123,23 +149,17 @@ class Trainer:
         mean, std = jnp.asarray(self.data.mean), jnp.asarray(self.data.std)
         return resize(augment(key, normalise(images, mean, std), self.spec), size)
 
-    def _largest(self, static: tuple[Option, ...]) -> Callable[..., Any]:
-        graph = self._extreme(static, largest=True)
+    def _extreme(self, static: tuple[Option, ...], largest: bool) -> Callable[..., Gradients]:
+        """Loss, logits and gradients of the largest or smallest sub-network, compiled for it."""
+        arch = self.space.largest() if largest else self.space.smallest()
+        for i, option in zip(self.executors.static_knobs, static, strict=True):
+            arch[i] = self.space.knobs[i].options.index(option)
+        graph = self.space.build(arch)
 
-        def loss(params: Params, images: Array, labels: Int[Array, " n"]) -> tuple[Array, Logits]:
-            logits, _ = self.executors.sliced(params, graph, images)
-            return _cross_entropy(logits, self._targets(labels)), logits
+        def run(params: Params, images: Array, targets: Logits) -> Gradients:
+            return gradients(lambda p: self.executors.sliced(p, graph, images)[0], params, targets)
 
-        return jax.jit(jax.value_and_grad(loss, has_aux=True))
-
-    def _smallest(self, static: tuple[Option, ...]) -> Callable[..., Any]:
-        graph = self._extreme(static, largest=False)
-
-        def loss(params: Params, images: Array, targets: Logits) -> Array:
-            logits, _ = self.executors.sliced(params, graph, images)
-            return _cross_entropy(logits, targets)
-
-        return jax.jit(jax.grad(loss))
+        return jax.jit(run)
 
     def _member(
         self,
@@ -148,12 +168,10 @@ class Trainer:
         targets: Logits,
         slots: Int[Array, " s"],
         static: tuple[Option, ...],
-    ) -> Params:
-        def loss(params: Params) -> Array:
-            logits, _ = self.executors.masked(params, slots, images, static)
-            return _cross_entropy(logits, targets)
-
-        return jax.grad(loss)(params)
+    ) -> Gradients:
+        return gradients(
+            lambda p: self.executors.masked(p, slots, images, static)[0], params, targets
+        )
 
     def _update(self, state: State, grads: list[Params]) -> State:
         total = jax.tree.map(lambda *leaves: sum(leaves[1:], start=leaves[0]), *grads)
@@ -167,22 +185,22 @@ class Trainer:
         )
         return {**state, "params": params, "optimiser": optimiser, "average": average}
 
-    def _extreme(self, static: tuple[Option, ...], largest: bool) -> Graph:
-        arch = self.space.largest() if largest else self.space.smallest()
-        for i, option in zip(self.executors.static_knobs, static, strict=True):
-            arch[i] = self.space.knobs[i].options.index(option)
-        return self.space.build(arch)
-
     def _input_size(self, static: tuple[Option, ...]) -> tuple[int, int]:
         return input_size(self.executors.super_graph(static))
 
-    def _targets(self, labels: Int[Array, " n"]) -> Logits:
+    def _hard_targets(self, labels: Int[Array, " n"]) -> Logits:
         classes = len(self.data.classes)
         return optax.smooth_labels(jax.nn.one_hot(labels, classes), self.config.label_smoothing)
 
 
-def _cross_entropy(logits: Logits, targets: Logits) -> Float[Array, ""]:
-    return jnp.mean(optax.softmax_cross_entropy(logits, targets))
+def gradients(forward: Callable[[Params], Logits], params: Params, targets: Logits) -> Gradients:
+    """Mean cross-entropy of `forward(params)` against soft targets, its logits, its gradient."""
+
+    def loss(params: Params) -> tuple[Array, Logits]:
+        logits = forward(params)
+        return jnp.mean(optax.softmax_cross_entropy(logits, targets)), logits
+
+    return jax.value_and_grad(loss, has_aux=True)(params)
 
 
 def _optimiser(config: SupernetConfig, steps: int) -> optax.GradientTransformation:
