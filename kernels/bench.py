@@ -43,7 +43,7 @@ def measure(spec: Spec, batch: int, runs: int) -> list[Row]:
     """
     operands = spec.operands(batch, jax.random.key(0))
     calls: dict[tuple[str, str], Callable[[], Array | tuple[Array, ...]]] = {}
-    for name in spec.operation.modules:
+    for name in spec.operation.here():
         run = spec.call(name)
         try:
             out = jax.eval_shape(run, *operands)

@@ -13,6 +13,8 @@ import jax
 # not run on a device yet, so they are taken only when asked for by name.
 _ORDER = {"cpu": ("cpu", "shift_add", "reference")}
 _ANYWHERE = ("reference",)
+# What an implementation runs on, where it does not run everywhere.
+_PLATFORM = {"cpu": "cpu", "pallas_gpu": "gpu", "pallas_tpu": "tpu"}
 
 T = TypeVar("T")
 
@@ -85,6 +87,11 @@ class Operation:
                 return InUse(candidate, "; ".join(reasons)), result
         raise NotImplementedError(f"{self.name} can't run here: " + "; ".join(reasons))
 
+    def here(self) -> list[str]:
+        """The implementations made for the default device, whether or not they can be built."""
+        platform = _platform()
+        return [name for name in self.modules if _PLATFORM.get(name, platform) == platform]
+
     @contextmanager
     def use(self, implementation: str) -> Iterator[None]:
         """Make every call that is traced inside take this implementation."""
@@ -97,11 +104,14 @@ class Operation:
     def _candidates(self, name: str | None) -> tuple[str, ...]:
         name = name or self._forced.get()
         if name is None:
-            device = jax.config.values["jax_default_device"]
-            platform = getattr(device, "platform", device) or jax.default_backend()
-            order = _ORDER.get(platform, _ANYWHERE)
+            order = _ORDER.get(_platform(), _ANYWHERE)
             return tuple(name for name in order if name in self.modules)
         if name not in self.modules:
             known = ", ".join(self.modules)
             raise ValueError(f"{self.name}: no implementation {name!r}; there are: {known}")
         return (name,)
+
+
+def _platform() -> str:
+    device = jax.config.values["jax_default_device"]
+    return getattr(device, "platform", device) or jax.default_backend()

@@ -62,7 +62,7 @@ void ForSpans(Index live, const Fn& fn) {
 struct Map {
   Index rows, channels, live;
   Index parts() const {
-    return std::clamp<Index>(rows * channels / kTaskFloats, 1, std::min(rows, kParts));
+    return std::max<Index>(1, std::min({rows * channels / kTaskFloats, rows, kParts}));
   }
   Index tasks() const { return CeilDiv<Index>(rows, task_rows()); }
   Index task_rows() const { return std::max<Index>(1, kTaskFloats / channels); }

@@ -150,11 +150,11 @@ def _pull(
     g: Array,
     factor: Array,
     offset: Array,
-    line: tuple[Array, Array, Array],
+    terms: tuple[Array, Array, Array],
     live: Array,
     activation: str,
 ) -> Array:
-    """`line[0] * dz + line[1] * x + line[2]`, zero where dead."""
+    """`terms[0] * dz + terms[1] * x + terms[2]`, zero where dead."""
     call = _LIBRARY.call(_INPUT_GRADIENT, (x.shape,), in_place=1)
-    (dx,) = call(x, g, factor, offset, *line, live, activation=_NUMBER[activation])
+    (dx,) = call(x, g, factor, offset, *terms, live, activation=_NUMBER[activation])
     return dx

@@ -21,17 +21,6 @@ _PARTS = 32
 _WARPS, _STAGES = 4, 2
 
 
-def pointwise_conv(
-    x: Float[Array, "*n i"], weight: Float[Array, "i o"], active: Int[Array, "2"] | None = None
-) -> Float[Array, "*n o"]:
-    """See `api.pointwise_conv`; accumulates in float32.
-
-    Raises:
-        NotImplementedError: neither float32 nor bfloat16.
-    """
-    return _PRODUCTS(x, weight, active)
-
-
 def _apply(
     x: Float[Array, "r k"], weight: Float[Array, "k n"], live: Int[Array, "2"], interpret: bool
 ) -> Float[Array, "r n"]:
@@ -129,4 +118,4 @@ def _products_kernel(
     triton.store(out_ref, total, mask=mask)
 
 
-_PRODUCTS = Products(_apply, _products)
+pointwise_conv = Products(_apply, _products)

@@ -20,17 +20,6 @@ _ROWS, _LANES = 512, 128
 _SUBLANES = 16
 
 
-def pointwise_conv(
-    x: Float[Array, "*n i"], weight: Float[Array, "i o"], active: Int[Array, "2"] | None = None
-) -> Float[Array, "*n o"]:
-    """See `api.pointwise_conv`; accumulates in float32.
-
-    Raises:
-        NotImplementedError: neither float32 nor bfloat16.
-    """
-    return _PRODUCTS(x, weight, active)
-
-
 def _last(live: Array) -> Array:
     """The last block of columns in which something lives."""
     return jnp.maximum(pl.cdiv(live, _LANES) - 1, 0)
@@ -140,4 +129,4 @@ def _only(block: Array, axis: int, live: Array | int) -> Array:
     return jnp.where(place < live, block, jnp.zeros_like(block))
 
 
-_PRODUCTS = Products(_apply, _products)
+pointwise_conv = Products(_apply, _products)

@@ -47,9 +47,9 @@ class Products:
         self,
         x: Float[Array, "*n i"],
         weight: Float[Array, "i o"],
-        active: Int[Array, "2"] | None,
+        active: Int[Array, "2"] | None = None,
     ) -> Float[Array, "*n o"]:
-        """See `api.pointwise_conv`.
+        """See `api.pointwise_conv`; sums are made in float32.
 
         Raises:
             NotImplementedError: neither float32 nor bfloat16, or no pixels.

@@ -3,7 +3,7 @@
 With glibc's defaults every training step gives large arrays back to the system and page-faults them
 in again; with these settings the same step on two cores took a third to a half of the time less.
 One arena, because others are made of 64 MiB pieces: what XLA's threads ask for in them, hundreds of
-megabytes a step, would be mapped and unmapped each time (460 page faults a step, a quarter of it).
+megabytes a step, would be mapped and unmapped each time, a quarter of the largest network's time.
 The settings are read once, when a process starts, so a process that lacks them starts itself anew.
 """
 

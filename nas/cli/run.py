@@ -73,8 +73,8 @@ def _run(experiment: "Experiment", store: "RunStore", workers: int) -> None:
     from nas.log import Log
 
     jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "xla"))
-    # Two programs at once on the same cores get in each other's way: steps took up to a quarter
-    # longer.
+    # Two programs at once on the same cores get in each other's way: on small maps a training step
+    # took a third longer.
     jax.config.update("jax_cpu_enable_async_dispatch", False)
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
     with Log(store.log_path) as log:

@@ -95,6 +95,18 @@ def test_given_moments(activation):
     assert_equal(values("cpu", *case), values("reference", *case))
 
 
+def test_working_in_place_leaves_the_input_alone():
+    x, scale, bias, _ = arrays((3, 5, 5, 40))
+    before = np.array(x)
+    y, _ = api.batch_norm(x, scale, bias, epsilon=EPSILON, moments=(bias, scale))
+    np.testing.assert_array_equal(x, before)
+    both = jax.jit(lambda x: api.batch_norm(x, scale, bias, epsilon=EPSILON)[0] + x)(x)
+    np.testing.assert_array_equal(x, before)
+    plain = api.batch_norm(x, scale, bias, epsilon=EPSILON)[0]
+    np.testing.assert_allclose(both, plain + x, atol=1e-5)
+    assert not np.array_equal(y, before)
+
+
 @pytest.mark.parametrize("live", [1, 16, 21, 70, 129])
 @pytest.mark.parametrize("name", NAMES)
 def test_dead_channels_are_zero_whatever_they_hold(name, live):
