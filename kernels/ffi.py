@@ -8,10 +8,14 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
+from kernels.epilogue import ACTIVATIONS
 from kernels.toolchain import load_library
 
+# Of the C++ enum, by the name of the activation.
+NUMBER = {name: np.int64(i) for i, name in enumerate(ACTIVATIONS)}
 _SHARED = tuple(sorted((Path(__file__).parent / "cpp").glob("*.h")))
 
 

@@ -3,9 +3,9 @@
 from jax import Array
 from jaxtyping import Float, Int
 
-from kernels.batch_norm.activations import ACTIVATIONS
 from kernels.batch_norm.reference import Channels
 from kernels.dispatch import Operation
+from kernels.epilogue import check_activation
 
 OPERATION = Operation(
     "batch_norm",
@@ -46,8 +46,7 @@ def batch_norm(
         NotImplementedError: no implementation can run; the message has every reason.
         ValueError: no such activation.
     """
-    if activation not in ACTIVATIONS:
-        raise ValueError(f"batch_norm: no activation {activation!r}; there are: {[*ACTIVATIONS]}")
+    check_activation(OPERATION.name, activation)
     return OPERATION.run(
         lambda run: run(x, scale, bias, epsilon, activation, moments, active), implementation
     )

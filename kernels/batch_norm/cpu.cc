@@ -6,6 +6,7 @@
 #include <memory>
 #include <vector>
 
+#include "cpp/activations.h"
 #include "cpp/parallel.h"
 #include "cpp/vectors.h"
 
@@ -15,34 +16,6 @@ namespace {
 
 constexpr int kGroup = 4;  // vectors of channels whose coefficients stay in registers
 constexpr Index kTaskFloats = 1 << 15;
-
-enum Activation : int64_t { kNone, kRelu, kRelu6, kHswish };
-
-inline Vec Clip6(Vec z) {
-  const Vec low = z > 0.0f ? z : Vec{};
-  return low < 6.0f ? low : Splat(6.0f);
-}
-
-template <Activation A>
-inline Vec Activate(Vec z) {
-  if (A == kRelu) return z > 0.0f ? z : Vec{};
-  if (A == kRelu6) return Clip6(z);
-  if (A == kHswish) return z * Clip6(z + 3.0f) * (1.0f / 6.0f);
-  return z;
-}
-
-// g times the activation's derivative at z.
-template <Activation A>
-inline Vec Pull(Vec g, Vec z) {
-  if (A == kRelu) return z > 0.0f ? g : Vec{};
-  if (A == kRelu6) return (z > 0.0f) & (z < 6.0f) ? g : Vec{};
-  if (A == kHswish) {
-    const Vec t = z + 3.0f;
-    const Vec slope = Clip6(t) + ((t > 0.0f) & (t < 6.0f) ? z : Vec{});
-    return g * slope * (1.0f / 6.0f);
-  }
-  return g;
-}
 
 // A run of `vectors` vectors of channels; the last one has `lanes`.
 struct Span {

@@ -5,13 +5,11 @@ from pathlib import Path
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import Array, lax
 from jaxtyping import Float, Int
 
-from kernels.batch_norm.activations import ACTIVATIONS
 from kernels.batch_norm.reference import Channels, line
-from kernels.ffi import Library
+from kernels.ffi import NUMBER, Library
 
 _MOMENTS = "hwnas_batch_norm_moments"
 _FORWARD = "hwnas_batch_norm_forward"
@@ -26,7 +24,6 @@ _LIBRARY = Library(
         _INPUT_GRADIENT: "BatchNormInputGradient",
     },
 )
-_NUMBER = {name: np.int64(i) for i, name in enumerate(ACTIVATIONS)}
 
 
 def batch_norm(
@@ -64,7 +61,7 @@ def _forward(
     x: Array, factor: Array, offset: Array, live: Array, activation: str, in_place: int | None
 ) -> Array:
     call = _LIBRARY.call(_FORWARD, (x.shape,), in_place=in_place)
-    (y,) = call(x, factor, offset, live, activation=_NUMBER[activation])
+    (y,) = call(x, factor, offset, live, activation=NUMBER[activation])
     return y
 
 
@@ -141,7 +138,7 @@ def _sums(
 ) -> tuple[Array, Array]:
     """Over all pixels: the sum of dz, and of dz * (x - mean)."""
     call = _LIBRARY.call(_SUMS, (factor.shape, factor.shape))
-    sums, products = call(x, g, factor, offset, mean, live, activation=_NUMBER[activation])
+    sums, products = call(x, g, factor, offset, mean, live, activation=NUMBER[activation])
     return sums, products
 
 
@@ -156,5 +153,5 @@ def _pull(
 ) -> Array:
     """`terms[0] * dz + terms[1] * x + terms[2]`, zero where dead."""
     call = _LIBRARY.call(_INPUT_GRADIENT, (x.shape,), in_place=1)
-    (dx,) = call(x, g, factor, offset, *terms, live, activation=_NUMBER[activation])
+    (dx,) = call(x, g, factor, offset, *terms, live, activation=NUMBER[activation])
     return dx

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jaxtyping import Float, Int
 
-from kernels.batch_norm.activations import ACTIVATIONS
+from kernels.epilogue import ACTIVATIONS
 
 Channels = Float[Array, " c"]
 

@@ -4,6 +4,7 @@ from jax import Array
 from jaxtyping import Float, Int
 
 from kernels.dispatch import Operation
+from kernels.epilogue import check_activation
 
 OPERATION = Operation(
     "depthwise_conv",
@@ -22,9 +23,11 @@ def depthwise_conv(
     padding: int,
     active: Int[Array, "2"] | None = None,
     *,
+    bias: Float[Array, " c"] | None = None,
+    activation: str = "none",
     implementation: str | None = None,
 ) -> Float[Array, "n oh ow c"]:
-    """Convolve each channel with its own k x k kernel.
+    """Convolve each channel with its own k x k kernel, then `activation(y + bias)`.
 
     `oh = (h + 2 * padding - k) // stride + 1`, and the same for `ow`.
 
@@ -34,12 +37,18 @@ def depthwise_conv(
         stride: step in pixels, both ways.
         padding: zeros added on each side, in pixels.
         active: (kernel size, channels) that live, as run-time data: an odd size, centred in
-            `weight`, and a prefix of the channels. The caller promises that `weight` is zero
-            elsewhere, so an implementation may skip it. Outputs of dead channels are zero, and
-            so are the gradients of dead taps and channels.
+            `weight`, and a prefix of the channels. The caller promises that `weight` and `bias`
+            are zero elsewhere, so an implementation may skip it. Outputs of dead channels are
+            zero, and so are the gradients of dead taps and channels.
+        bias: of each channel.
+        activation: a name in `kernels.epilogue.ACTIVATIONS`.
         implementation: a name in `OPERATION.modules`; default: the fastest that runs here.
 
     Raises:
         NotImplementedError: no implementation can run; the message has every reason.
+        ValueError: no such activation.
     """
-    return OPERATION.run(lambda run: run(x, weight, stride, padding, active), implementation)
+    check_activation(OPERATION.name, activation)
+    return OPERATION.run(
+        lambda run: run(x, weight, stride, padding, active, bias, activation), implementation
+    )

@@ -45,8 +45,8 @@ inline void Prefetch(const float* map, Index pixels, Index pixel, Index part, In
 }
 
 // Pointers are at the item's first channel; `pixel` is the distance between pixels.
-void ForwardItem(const Shape& s, const Live& live, const float* x, const float* weight, float* out,
-                 Index pixel, Ahead ahead) {
+void ForwardItem(const Shape& s, const Live& live, const float* x, const float* weight,
+                 Finish finish, float* out, Index pixel, Ahead ahead) {
   const Pitch taps{s.kernel * pixel, pixel};
   const float* corner = weight + live.offset * (taps.row + taps.pixel);
   for (int y = 0; y < s.out_height; ++y) {
@@ -58,7 +58,7 @@ void ForwardItem(const Shape& s, const Live& live, const float* x, const float* 
     const int from = std::max(0, -top), to = std::min(live.kernel, int(s.height) - top);
     CorrelateRow({x + (top + from) * s.width * pixel, {s.width * pixel, pixel}, int(s.width),
                   corner + from * taps.row, taps, to - from, live.kernel, int(s.stride),
-                  -live.padding, out + y * s.out_width * pixel, pixel, int(s.out_width)});
+                  -live.padding, out + y * s.out_width * pixel, pixel, int(s.out_width), finish});
   }
 }
 
@@ -88,7 +88,7 @@ void InputGradientItem(const Shape& s, const Live& live, const float* x, const f
                     corner + first_tap * taps.row + (phase + (count - 1) * stride) * taps.pixel,
                     {-stride * taps.row, -stride * taps.pixel}, last_o - first_o + 1, count, 1,
                     last_column - count + 1, dx + (y * s.width + first) * pixel, stride * pixel,
-                    (int(s.width) - first + stride - 1) / stride});
+                    (int(s.width) - first + stride - 1) / stride, {}});
     }
   }
 }
@@ -185,29 +185,37 @@ Index Covered(const Task& t) {
 }
 
 void ForwardTask(const Problem& p, const Task& t, const float* x, const float* weight,
-                 float* out) {
+                 Finish finish, float* out) {
   const Shape& s = p.s;
   const Index in_pixels = s.height * s.width, out_pixels = s.out_height * s.out_width;
   const bool narrow = s.channels < kLanes;
   std::vector<float> wide;
-  if (narrow) wide.resize((in_pixels + out_pixels + s.kernel * s.kernel) * kLanes);
+  if (narrow) wide.resize((in_pixels + out_pixels + s.kernel * s.kernel + 1) * kLanes);
   float* wide_out = wide.data() + in_pixels * kLanes;
   float* wide_weight = wide_out + out_pixels * kLanes;
   const float* w = weight + t.batch * p.kernel_size;
   if (narrow) Widen(w, s.kernel * s.kernel, s.channels, wide_weight);
+  const float* bias = finish.bias ? finish.bias + t.batch * s.channels : nullptr;
+  if (narrow && bias) {
+    float* wide_bias = wide_weight + s.kernel * s.kernel * kLanes;
+    Widen(bias, 1, s.channels, wide_bias);
+    bias = wide_bias;
+  }
   for (Index n = t.first; n < t.last; ++n) {
     const float* image = x + (t.batch * s.n + n) * p.in_size;
     float* result = out + (t.batch * s.n + n) * p.out_size;
     if (narrow && t.blocks > 0) {
       Widen(image, in_pixels, s.channels, wide.data());
-      ForwardItem(s, t.live, wide.data(), wide_weight, wide_out, kLanes, {0, 0});
+      ForwardItem(s, t.live, wide.data(), wide_weight, {bias, finish.activation}, wide_out, kLanes,
+                  {0, 0});
       Narrow(wide_out, out_pixels, s.channels, result);
       continue;
     }
     const Ahead ahead{n + 1 < t.last ? p.in_size : 0, n + 1 < t.last ? p.out_size : 0};
     for (Index b = 0; b < t.blocks; ++b) {
       const Index c = t.group.start(b);
-      ForwardItem(s, t.live, image + c, w + c, result + c, s.channels, ahead);
+      ForwardItem(s, t.live, image + c, w + c, {bias ? bias + c : nullptr, finish.activation},
+                  result + c, s.channels, ahead);
     }
     ZeroChannels(result, out_pixels, s.channels, Covered(t), t.group_end);
   }
@@ -274,12 +282,14 @@ Shape ShapeOf(ffi::Span<const int64_t> x, ffi::Span<const int64_t> weight,
 using F32 = ffi::Buffer<ffi::F32>;
 using S32 = ffi::Buffer<ffi::S32>;
 
-ffi::Error Forward(ffi::ThreadPool pool, F32 x, F32 weight, S32 active, int64_t stride,
-                   int64_t padding, ffi::Result<F32> out) {
+ffi::Error Forward(ffi::ThreadPool pool, F32 x, F32 weight, S32 active, F32 bias, int64_t stride,
+                   int64_t padding, int64_t activation, ffi::Result<F32> out) {
   const Problem p(ShapeOf(x.dimensions(), weight.dimensions(), out->dimensions(), stride, padding));
   const int32_t* live = active.typed_data();
+  const Finish finish{bias.element_count() ? bias.typed_data() : nullptr, activation};
   ParallelFor(pool, p.tasks(), [&](Index i) {
-    ForwardTask(p, TaskOf(p, i, live), x.typed_data(), weight.typed_data(), out->typed_data());
+    ForwardTask(p, TaskOf(p, i, live), x.typed_data(), weight.typed_data(), finish,
+                out->typed_data());
   });
   return ffi::Error::Success();
 }
@@ -313,8 +323,10 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(DepthwiseForward, Forward,
                                   .Arg<F32>()
                                   .Arg<F32>()
                                   .Arg<S32>()
+                                  .Arg<F32>()
                                   .Attr<int64_t>("stride")
                                   .Attr<int64_t>("padding")
+                                  .Attr<int64_t>("activation")
                                   .Ret<F32>());
 
 XLA_FFI_DEFINE_HANDLER_SYMBOL(DepthwiseBackward, Backward,

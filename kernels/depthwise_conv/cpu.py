@@ -9,7 +9,8 @@ import numpy as np
 from jax import Array
 from jaxtyping import Float, Int
 
-from kernels.ffi import Library
+from kernels.epilogue import finish, fused
+from kernels.ffi import NUMBER, Library
 
 _FORWARD = "hwnas_depthwise_conv_forward"
 _BACKWARD = "hwnas_depthwise_conv_backward"
@@ -24,7 +25,9 @@ def depthwise_conv(
     weight: Float[Array, "k k c"],
     stride: int,
     padding: int,
-    active: Int[Array, "2"] | None = None,
+    active: Int[Array, "2"] | None,
+    bias: Float[Array, " c"] | None,
+    activation: str,
 ) -> Float[Array, "n oh ow c"]:
     """The same values as `reference.depthwise_conv`; dead taps and channels cost nothing.
 
@@ -34,7 +37,27 @@ def depthwise_conv(
     _LIBRARY.check(x, weight)
     if active is None:
         active = jnp.array((weight.shape[0], weight.shape[2]), jnp.int32)
-    return _conv(x, weight, active.astype(jnp.int32), stride, padding)
+    live = active.astype(jnp.int32)
+    if bias is None and activation == "none":
+        return _conv(x, weight, live, stride, padding)
+
+    def composed(x: Array, weight: Array, live: Array, bias: Array) -> Array:
+        return finish(_conv(x, weight, live, stride, padding), bias, activation)
+
+    direct = partial(_forward, stride=stride, padding=padding, activation=activation)
+    bias = jnp.zeros(weight.shape[2:], jnp.float32) if bias is None else bias
+    return fused(direct, composed)(x, weight, live, bias)
+
+
+def _forward(
+    x: Array, weight: Array, live: Array, bias: Array, stride: int, padding: int, activation: str
+) -> Array:
+    n, height, width, channels = x.shape
+    out = ((size + 2 * padding - weight.shape[0]) // stride + 1 for size in (height, width))
+    call = _LIBRARY.call(_FORWARD, ((n, *out, channels),), "broadcast_all")
+    attributes = {"stride": np.int64(stride), "padding": np.int64(padding)}
+    (y,) = call(x, weight, live, bias, activation=NUMBER[activation], **attributes)
+    return y
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(3, 4))
@@ -45,11 +68,7 @@ def _conv(
     stride: int,
     padding: int,
 ) -> Float[Array, "n oh ow c"]:
-    n, height, width, channels = x.shape
-    out = ((size + 2 * padding - weight.shape[0]) // stride + 1 for size in (height, width))
-    call = _LIBRARY.call(_FORWARD, ((n, *out, channels),), "broadcast_all")
-    (y,) = call(x, weight, active, stride=np.int64(stride), padding=np.int64(padding))
-    return y
+    return _forward(x, weight, active, jnp.zeros(0, jnp.float32), stride, padding, "none")
 
 
 def _conv_fwd(

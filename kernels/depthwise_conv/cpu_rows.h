@@ -3,6 +3,7 @@
 #ifndef HWNAS_DEPTHWISE_CONV_CPU_ROWS_H_
 #define HWNAS_DEPTHWISE_CONV_CPU_ROWS_H_
 
+#include "cpp/activations.h"
 #include "cpp/vectors.h"
 
 namespace {
@@ -12,6 +13,13 @@ constexpr int kMaxTaps = 7;  // of a row in one tile; longer rows take several p
 // Distances in floats between neighbours of a map or a kernel.
 struct Pitch {
   Index row, pixel;
+};
+
+// What is done to a sum before it is stored for the last time: a bias is added (null for none), then
+// the result activated.
+struct Finish {
+  const float* bias;
+  int64_t activation;
 };
 
 // `rows` rows of taps over T output pixels that lie `Step` input pixels apart. `in` is the pixel
@@ -25,6 +33,7 @@ struct Tile {
   Index out_pixel;
   int rows, low, high;
   bool add;
+  Finish finish;
 };
 
 template <int Taps, int T, int Step>
@@ -43,6 +52,10 @@ void Correlate(const Tile& a) {
         if (m >= k && (m - k) % Step == 0 && (m - k) / Step < T) sum[(m - k) / Step] += v * w[k];
       }
     }
+  }
+  if (a.finish.bias) {
+    const Vec bias = Load(a.finish.bias);
+    UNROLL for (int t = 0; t < T; ++t) sum[t] = Activate(a.finish.activation, sum[t] + bias);
   }
   UNROLL for (int t = 0; t < T; ++t) Store(a.out + t * a.out_pixel, sum[t]);
 }
@@ -101,14 +114,18 @@ struct Row {
   float* out;
   Index out_pixel;
   int out_width;
+  Finish finish;
 };
 
-void ZeroRow(float* out, Index pixel, int width) {
-  for (int x = 0; x < width; ++x) Store(out + x * pixel, Vec{});
+// A row that meets no input.
+void EmptyRow(const Row& a) {
+  Vec value = {};
+  if (a.finish.bias) value = Activate(a.finish.activation, Load(a.finish.bias));
+  for (int x = 0; x < a.out_width; ++x) Store(a.out + x * a.out_pixel, value);
 }
 
 void CorrelateRow(const Row& a) {
-  if (a.rows <= 0 || a.taps <= 0) return ZeroRow(a.out, a.out_pixel, a.out_width);
+  if (a.rows <= 0 || a.taps <= 0) return EmptyRow(a);
   // Steps over 2 are rare: a tap at a time, over every step-th pixel.
   const int stretch = a.step > 2 ? a.step : 1, step = a.step / stretch;
   for (int x = 0; x < a.out_width;) {
@@ -126,7 +143,8 @@ void CorrelateRow(const Row& a) {
            a.rows,
            CeilDiv(-column, stretch),
            CeilDiv(a.in_width - column, stretch),
-           tap > 0});
+           tap > 0,
+           tap + taps < a.taps ? Finish{} : a.finish});
       tap += taps;
     }
     x += width;

@@ -4,6 +4,7 @@ from jax import Array, lax
 from jaxtyping import Float, Int
 
 from kernels.depthwise_conv.active import zero_dead
+from kernels.epilogue import finish
 
 
 def depthwise_conv(
@@ -11,11 +12,13 @@ def depthwise_conv(
     weight: Float[Array, "k k c"],
     stride: int,
     padding: int,
-    active: Int[Array, "2"] | None = None,
+    active: Int[Array, "2"] | None,
+    bias: Float[Array, " c"] | None,
+    activation: str,
 ) -> Float[Array, "n oh ow c"]:
     """Grouped convolution with as many groups as channels; see `api.depthwise_conv`."""
     channels = x.shape[-1]
-    return lax.conv_general_dilated(
+    out = lax.conv_general_dilated(
         x,
         zero_dead(weight, active)[:, :, None, :],
         (stride, stride),
@@ -23,3 +26,4 @@ def depthwise_conv(
         dimension_numbers=("NHWC", "HWIO", "NHWC"),
         feature_group_count=channels,
     )
+    return finish(out, bias, activation)

@@ -11,6 +11,7 @@ from jax import Array, lax
 from jaxtyping import Float, Int
 
 from kernels.depthwise_conv.active import zero_dead
+from kernels.epilogue import finish
 
 
 def _taps(kernel: int) -> list[tuple[int, int]]:
@@ -49,10 +50,13 @@ def depthwise_conv(
     weight: Float[Array, "k k c"],
     stride: int,
     padding: int,
-    active: Int[Array, "2"] | None = None,
+    active: Int[Array, "2"] | None,
+    bias: Float[Array, " c"] | None,
+    activation: str,
 ) -> Float[Array, "n oh ow c"]:
     """The same values as `reference.depthwise_conv`, with a gradient in the same form."""
-    return _shift_add(x, zero_dead(weight, active), stride, padding)
+    out: Array = _shift_add(x, zero_dead(weight, active), stride, padding)
+    return finish(out, bias, activation)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2, 3))

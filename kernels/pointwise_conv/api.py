@@ -4,6 +4,7 @@ from jax import Array
 from jaxtyping import Float, Int
 
 from kernels.dispatch import Operation
+from kernels.epilogue import check_activation
 
 OPERATION = Operation(
     "pointwise_conv",
@@ -21,19 +22,26 @@ def pointwise_conv(
     weight: Float[Array, "i o"],
     active: Int[Array, "2"] | None = None,
     *,
+    bias: Float[Array, " o"] | None = None,
+    activation: str = "none",
     implementation: str | None = None,
 ) -> Float[Array, "*n o"]:
-    """Mix the channels of each pixel: `y[..., o] = sum over i of x[..., i] * weight[i, o]`.
+    """Mix the channels of each pixel: `y[..., o] = sum over i of x[..., i] * weight[i, o]`, then
+    `activation(y + bias)`.
 
     Args:
         x: maps, channels last.
         weight: input by output channels.
         active: input and output channels that live, prefixes, as run-time data. Whatever the dead
             parts of `x` and `weight` hold, dead outputs and the gradients of dead inputs and
-            weights are zero.
+            weights are zero; so must be what `bias` holds for dead outputs.
+        bias: of each output channel.
+        activation: a name in `kernels.epilogue.ACTIVATIONS`.
         implementation: a name in `OPERATION.modules`; default: the fastest that runs here.
 
     Raises:
         NotImplementedError: no implementation can run; the message has every reason.
+        ValueError: no such activation.
     """
-    return OPERATION.run(lambda run: run(x, weight, active), implementation)
+    check_activation(OPERATION.name, activation)
+    return OPERATION.run(lambda run: run(x, weight, active, bias, activation), implementation)

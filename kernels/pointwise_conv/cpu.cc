@@ -9,6 +9,7 @@
 #include <memory>
 #include <vector>
 
+#include "cpp/activations.h"
 #include "cpp/parallel.h"
 #include "cpp/vectors.h"
 
@@ -21,6 +22,13 @@ constexpr int kTileRows = kRegisters >= 32 ? 12 : 4;
 constexpr Index kTaskRows = 16 * kTileRows;
 constexpr Index kSliceRows = 256;  // of x and g, which stay in the second-level cache
 
+// What is done to a sum before it is stored: the bias of the tile's first column (null for none)
+// is added, then the result activated.
+struct Finish {
+  const float* bias;
+  int64_t activation;
+};
+
 // One tile of c = a b: `a` element (m, k) lies at m * a_row + k * a_column.
 struct Product {
   const float* a;
@@ -31,6 +39,7 @@ struct Product {
   float* c;
   Index c_row;
   int lanes;  // of the last vector of a row of b and c
+  Finish finish;
 };
 
 template <int M, int N, bool WholeB, bool Add>
@@ -45,6 +54,14 @@ void Multiply(const Product& p) {
     UNROLL for (int m = 0; m < M; ++m) {
       const Vec value = Splat(a[m * p.a_row]);
       UNROLL for (int n = 0; n < N; ++n) sum[m][n] += value * row[n];
+    }
+  }
+  if (p.finish.bias) {
+    UNROLL for (int n = 0; n < N; ++n) {
+      const Vec bias = Load(p.finish.bias + n * kLanes, n == N - 1 ? p.lanes : kLanes);
+      UNROLL for (int m = 0; m < M; ++m) {
+        sum[m][n] = Activate(p.finish.activation, sum[m][n] + bias);
+      }
     }
   }
   UNROLL for (int m = 0; m < M; ++m) {
@@ -96,16 +113,17 @@ class Panels {
     }
   }
 
-  // out[r, :] = x[r, :] w for rows [first, last).
-  void Apply(const float* x, Index x_row, float* out, Index out_row, Index first,
-             Index last) const {
+  // out[r, :] = x[r, :] w, finished, for rows [first, last).
+  void Apply(const float* x, Index x_row, float* out, Index out_row, Index first, Index last,
+             Finish finish) const {
     const Tiling tiling(last - first);
     for (Index t = 0; t < tiling.tiles; ++t) {
       const Index r = first + tiling.begin(t);
       for (Index n = 0; n < width_; n += kPanel) {
         const int left = int(std::min<Index>(kPanel, width_ - n));
         const Product p{x + r * x_row, x_row, 1, data_.get() + n * depth_, kPanel, depth_,
-                        out + r * out_row + n, out_row, left > kLanes ? left - kLanes : left};
+                        out + r * out_row + n, out_row, left > kLanes ? left - kLanes : left,
+                        {finish.bias ? finish.bias + n : nullptr, finish.activation}};
         if (left > kLanes) MultiplyRows<2, true, false>(tiling.size(t), p);
         else MultiplyRows<1, true, false>(tiling.size(t), p);
       }
@@ -125,10 +143,11 @@ void ZeroTail(float* out, Index channels, Index live, Index first, Index last) {
 }
 
 void ApplyToRows(ffi::ThreadPool pool, const Panels& panels, const float* x, Index x_channels,
-                 Index live_in, float* out, Index out_channels, Index live_out, Index rows) {
+                 Index live_in, float* out, Index out_channels, Index live_out, Index rows,
+                 Finish finish) {
   ParallelFor(pool, CeilDiv<Index>(rows, kTaskRows), [&](Index task) {
     const Index first = task * kTaskRows, last = std::min(rows, first + kTaskRows);
-    if (live_in > 0) panels.Apply(x, x_channels, out, out_channels, first, last);
+    if (live_in > 0) panels.Apply(x, x_channels, out, out_channels, first, last, finish);
     ZeroTail(out, out_channels, live_in > 0 ? live_out : 0, first, last);
   });
 }
@@ -144,7 +163,7 @@ void AddProducts(const float* x, Index x_row, Index live_in, const float* g, Ind
       for (Index t = 0; t < tiling.tiles; ++t) {
         const Index i = tiling.begin(t);
         const Product p{x + r * x_row + i, 1, x_row, g + r * g_row + n, g_row, depth,
-                        sums + i * width + n, width, left > kLanes ? left - kLanes : left};
+                        sums + i * width + n, width, left > kLanes ? left - kLanes : left, {}};
         if (left > kLanes) MultiplyRows<2, false, true>(tiling.size(t), p);
         else MultiplyRows<1, false, true>(tiling.size(t), p);
       }
@@ -168,11 +187,13 @@ struct Live {
   }
 };
 
-ffi::Error Forward(ffi::ThreadPool pool, F32 x, F32 weight, S32 active, ffi::Result<F32> y) {
+ffi::Error Forward(ffi::ThreadPool pool, F32 x, F32 weight, S32 active, F32 bias,
+                   int64_t activation, ffi::Result<F32> y) {
   const Live l(weight, active);
   const Panels panels(weight.typed_data(), l.out, 1, l.live_in, l.live_out);
   ApplyToRows(pool, panels, x.typed_data(), l.in, l.live_in, y->typed_data(), l.out, l.live_out,
-              Index(x.element_count()) / l.in);
+              Index(x.element_count()) / l.in,
+              {bias.element_count() ? bias.typed_data() : nullptr, activation});
   return ffi::Error::Success();
 }
 
@@ -181,7 +202,7 @@ ffi::Error InputGradient(ffi::ThreadPool pool, F32 g, F32 weight, S32 active,
   const Live l(weight, active);
   const Panels transposed(weight.typed_data(), 1, l.out, l.live_out, l.live_in);
   ApplyToRows(pool, transposed, g.typed_data(), l.out, l.live_out, dx->typed_data(), l.in,
-              l.live_in, Index(g.element_count()) / l.out);
+              l.live_in, Index(g.element_count()) / l.out, {});
   return ffi::Error::Success();
 }
 
@@ -209,7 +230,17 @@ ffi::Error WeightGradient(ffi::ThreadPool pool, F32 x, F32 g, S32 active, ffi::R
 
 }  // namespace
 
-#define HWNAS_PRODUCT(symbol, function)                 \
+XLA_FFI_DEFINE_HANDLER_SYMBOL(PointwiseForward, Forward,
+                              ffi::Ffi::Bind()
+                                  .Ctx<ffi::ThreadPool>()
+                                  .Arg<F32>()
+                                  .Arg<F32>()
+                                  .Arg<S32>()
+                                  .Arg<F32>()
+                                  .Attr<int64_t>("activation")
+                                  .Ret<F32>());
+
+#define HWNAS_GRADIENT(symbol, function)                \
   XLA_FFI_DEFINE_HANDLER_SYMBOL(symbol, function,       \
                                 ffi::Ffi::Bind()        \
                                     .Ctx<ffi::ThreadPool>() \
@@ -218,6 +249,5 @@ ffi::Error WeightGradient(ffi::ThreadPool pool, F32 x, F32 g, S32 active, ffi::R
                                     .Arg<S32>()         \
                                     .Ret<F32>())
 
-HWNAS_PRODUCT(PointwiseForward, Forward);
-HWNAS_PRODUCT(PointwiseInputGradient, InputGradient);
-HWNAS_PRODUCT(PointwiseWeightGradient, WeightGradient);
+HWNAS_GRADIENT(PointwiseInputGradient, InputGradient);
+HWNAS_GRADIENT(PointwiseWeightGradient, WeightGradient);

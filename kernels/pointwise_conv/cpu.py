@@ -1,5 +1,6 @@
 """Pointwise convolution in C++ (`cpu.cc`), called through XLA's foreign-function interface."""
 
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -7,7 +8,8 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float, Int
 
-from kernels.ffi import Library
+from kernels.epilogue import finish, fused
+from kernels.ffi import NUMBER, Library
 
 _FORWARD = "hwnas_pointwise_conv_forward"
 _INPUT_GRADIENT = "hwnas_pointwise_conv_input_gradient"
@@ -23,7 +25,11 @@ _LIBRARY = Library(
 
 
 def pointwise_conv(
-    x: Float[Array, "*n i"], weight: Float[Array, "i o"], active: Int[Array, "2"] | None = None
+    x: Float[Array, "*n i"],
+    weight: Float[Array, "i o"],
+    active: Int[Array, "2"] | None,
+    bias: Float[Array, " o"] | None,
+    activation: str,
 ) -> Float[Array, "*n o"]:
     """The same values as `reference.pointwise_conv`; dead channels cost nothing.
 
@@ -32,15 +38,27 @@ def pointwise_conv(
     """
     _LIBRARY.check(x, weight)
     live = jnp.array(weight.shape, jnp.int32) if active is None else active.astype(jnp.int32)
-    return _conv(x, weight, live)
+    if bias is None and activation == "none":
+        return _conv(x, weight, live)
+
+    def composed(x: Array, weight: Array, live: Array, bias: Array) -> Array:
+        return finish(_conv(x, weight, live), bias, activation)
+
+    bias = jnp.zeros(weight.shape[1:], jnp.float32) if bias is None else bias
+    return fused(partial(_forward, activation=activation), composed)(x, weight, live, bias)
+
+
+def _forward(x: Array, weight: Array, live: Array, bias: Array, activation: str) -> Array:
+    call = _LIBRARY.call(_FORWARD, ((*x.shape[:-1], weight.shape[1]),))
+    (y,) = call(x, weight, live, bias, activation=NUMBER[activation])
+    return y
 
 
 @jax.custom_vjp
 def _conv(
     x: Float[Array, "*n i"], weight: Float[Array, "i o"], active: Int[Array, "2"]
 ) -> Float[Array, "*n o"]:
-    (y,) = _LIBRARY.call(_FORWARD, ((*x.shape[:-1], weight.shape[1]),))(x, weight, active)
-    return y
+    return _forward(x, weight, active, jnp.zeros(0, jnp.float32), "none")
 
 
 def _conv_fwd(x: Array, weight: Array, active: Array) -> tuple[Array, tuple[Array, Array, Array]]:

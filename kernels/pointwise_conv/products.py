@@ -9,6 +9,7 @@ from jax import Array
 from jaxtyping import Float, Int
 
 from kernels.dispatch import is_interpreted
+from kernels.epilogue import finish
 
 Product = Callable[[Array, Array, Array, bool], Array]
 
@@ -47,7 +48,9 @@ class Products:
         self,
         x: Float[Array, "*n i"],
         weight: Float[Array, "i o"],
-        active: Int[Array, "2"] | None = None,
+        active: Int[Array, "2"] | None,
+        bias: Float[Array, " o"] | None,
+        activation: str,
     ) -> Float[Array, "*n o"]:
         """See `api.pointwise_conv`; sums are made in float32.
 
@@ -63,7 +66,7 @@ class Products:
         live = jnp.where(jnp.min(live) > 0, live, jnp.zeros_like(live))
         rows = x.reshape(-1, x.shape[-1])
         y: Array = self._conv(rows, weight, live, is_interpreted())
-        return y.reshape(*x.shape[:-1], weight.shape[1])
+        return finish(y.reshape(*x.shape[:-1], weight.shape[1]), bias, activation)
 
 
 def round_up(size: int, step: int) -> int:

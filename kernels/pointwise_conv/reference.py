@@ -4,9 +4,15 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float, Int
 
+from kernels.epilogue import finish
+
 
 def pointwise_conv(
-    x: Float[Array, "*n i"], weight: Float[Array, "i o"], active: Int[Array, "2"] | None = None
+    x: Float[Array, "*n i"],
+    weight: Float[Array, "i o"],
+    active: Int[Array, "2"] | None,
+    bias: Float[Array, " o"] | None,
+    activation: str,
 ) -> Float[Array, "*n o"]:
     """See `api.pointwise_conv`."""
     if active is not None:
@@ -14,4 +20,4 @@ def pointwise_conv(
         rows, columns = (place < active[axis] for axis, place in enumerate(live))
         x = jnp.where(rows.reshape((1,) * (x.ndim - 1) + rows.shape), x, jnp.zeros_like(x))
         weight = jnp.where(rows[:, None] & columns[None, :], weight, jnp.zeros_like(weight))
-    return jnp.dot(x, weight)
+    return finish(jnp.dot(x, weight), bias, activation)

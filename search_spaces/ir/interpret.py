@@ -7,9 +7,9 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jaxtyping import Float, Int
 
-from kernels.batch_norm.activations import ACTIVATIONS
 from kernels.batch_norm.api import batch_norm
 from kernels.depthwise_conv.api import depthwise_conv
+from kernels.epilogue import ACTIVATIONS
 from kernels.pointwise_conv.api import pointwise_conv
 from search_spaces.ir.elastic import Elastic
 from search_spaces.ir.graph import Graph, Node, ParamSpec
@@ -51,30 +51,28 @@ def apply(
     """
     values: dict[str, Array] = dict(inputs)
     batch_stats: Stats = {}
-    fused = _activations_of_batch_norms(graph)
+    fused = _fused_activations(graph)
     for node in graph.nodes:
         if node.name in values:
             continue
         xs = [values[name] for name in node.inputs]
         own = params.get(node.name, {})
         live = None if active is None else active.get(node.name)
+        after = fused.get(node.name)
+        finish = {"bias": own.get("bias"), "activation": after.op if after else "none"}
         if node.op == "batch_norm":
-            after = fused.get(node.name)
             out, moments = batch_norm(
                 xs[0],
                 own["scale"],
-                own["bias"],
+                **finish,
                 epsilon=float(str(node.attrs["epsilon"])),
-                activation=after.op if after else "none",
                 moments=None if stats is None else _moments(stats[node.name]),
                 active=None if live is None else live[0],
             )
             if stats is None:
                 batch_stats[node.name] = dict(zip(("mean", "var"), moments, strict=True))
-            if after:
-                values[after.name] = out
         elif node.op == "pointwise":
-            out = _biased(pointwise_conv(xs[0], own["weight"], live), own)
+            out = pointwise_conv(xs[0], own["weight"], live, **finish)
         elif node.op in ("gate", "select"):
             if switches is None:
                 raise ValueError(
@@ -84,10 +82,12 @@ def apply(
             out = lax.select_n(number, *(xs[::-1] if node.op == "gate" else xs))
         elif node.op == "depthwise":
             stride, padding = _numbers(node, "stride", "padding")
-            out = _biased(depthwise_conv(xs[0], own["weight"], stride, padding, live), own)
+            out = depthwise_conv(xs[0], own["weight"], stride, padding, live, **finish)
         else:
             out = FORWARD[node.op](node, own, xs)
         values[node.name] = out
+        if after:
+            values[after.name] = out
     return tuple(values[name] for name in graph.outputs), batch_stats
 
 
@@ -126,8 +126,8 @@ def active_of(elastic: Elastic, graph: Graph, slots: Int[Array, " s"]) -> dict[s
     return out
 
 
-def _activations_of_batch_norms(graph: Graph) -> dict[str, Node]:
-    """Activations that alone read a batch norm, by its name: both are computed in one pass."""
+def _fused_activations(graph: Graph) -> dict[str, Node]:
+    """Activations that alone read a node of our kernels, by its name: one pass computes both."""
     readers: dict[str, list[Node]] = {}
     for node in graph.nodes:
         for name in node.inputs:
@@ -135,7 +135,7 @@ def _activations_of_batch_norms(graph: Graph) -> dict[str, Node]:
     return {
         node.name: readers[node.name][0]
         for node in graph.nodes
-        if node.op == "batch_norm"
+        if node.op in _LIVE_AXES
         and node.name not in graph.outputs
         and [reader.op in ACTIVATIONS for reader in readers.get(node.name, ())] == [True]
     }

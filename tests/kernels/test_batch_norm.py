@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from kernels.batch_norm import api
-from kernels.batch_norm.activations import ACTIVATIONS
+from kernels.epilogue import ACTIVATIONS
 
 TOLERANCE = 3e-5
 EPSILON = 1e-3
