@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 
 import jax
+import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float
 
@@ -40,6 +41,11 @@ def fused(direct: Callable[..., Array], composed: Callable[..., Array]) -> Calla
     A kernel that activates leaves nothing to differentiate from; where gradients are asked for,
     the same result is composed of parts that have them.
     """
+
+    def forward(*args: Array) -> tuple[Array, Callable[..., tuple[Array, ...]]]:
+        # Integers come back as NumPy arrays.
+        return jax.vjp(lambda *args: composed(*map(jnp.asarray, args)), *args)
+
     function = jax.custom_vjp(direct)
-    function.defvjp(lambda *args: jax.vjp(composed, *args), lambda pull_back, g: pull_back(g))
+    function.defvjp(forward, lambda pull_back, g: pull_back(g))
     return function

@@ -35,8 +35,9 @@ def batch_norm(
         epsilon: added to the variance.
         activation: a name in `ACTIVATIONS`.
         moments: mean and variance of each channel; None takes those of this batch.
-        active: channels that live, a prefix, as run-time data. Whatever the dead channels hold,
-            their results and gradients are zero.
+        active: channels that live, a prefix, as run-time data. What dead channels hold changes
+            nothing. Those of the result and of the gradient of `x` may hold anything, NaN too;
+            their moments and the gradients of their `scale` and `bias` are zero.
         implementation: a name in `OPERATION.modules`; default: the fastest that runs here.
 
     Returns:

@@ -1,6 +1,6 @@
 // Batch normalisation with its activation on a CPU, float32, channels last: the passes over the
 // map that it takes, each fused. A row is a pixel. Only the first `active` channels are read and
-// computed; the rest of every result is zero.
+// written; vectors of channels are zero beyond.
 
 #include <cstdint>
 #include <memory>
@@ -138,20 +138,13 @@ void PullRows(const float* x, const float* g, float* dx, Index row, Index first,
   }
 }
 
-void ZeroTail(const Map& m, float* out, Index first, Index last) {
-  if (m.live == m.channels) return;
-  for (Index r = first; r < last; ++r) {
-    std::memset(out + r * m.channels + m.live, 0, 4 * (m.channels - m.live));
-  }
-}
-
-// Runs fill(first, last) over all rows, and zeroes the dead channels of `out`.
+// Runs fill(first, last) over all rows.
 template <class Fn>
-void FillRows(ffi::ThreadPool pool, const Map& m, float* out, const Fn& fill) {
+void FillRows(ffi::ThreadPool pool, const Map& m, const Fn& fill) {
+  if (m.live == 0) return;
   ParallelFor(pool, m.tasks(), [&](Index task) {
-    const Index first = task * m.task_rows(), last = std::min(m.rows, first + m.task_rows());
-    fill(first, last);
-    ZeroTail(m, out, first, last);
+    const Index first = task * m.task_rows();
+    fill(first, std::min(m.rows, first + m.task_rows()));
   });
 }
 
@@ -224,7 +217,7 @@ ffi::Error Forward(ffi::ThreadPool pool, F32 x, F32 factor, F32 offset, S32 acti
                    int64_t activation, ffi::Result<F32> y) {
   const Map m = MapOf(x, active);
   FOR_ACTIVATION(activation, {
-    FillRows(pool, m, y->typed_data(), [&](Index first, Index last) {
+    FillRows(pool, m, [&](Index first, Index last) {
       ForSpans(m.live, [&](const Span& s) {
         FOR_VECTORS(s.vectors,
                     (ActivateRows<A, N>(x.typed_data() + s.channel, y->typed_data() + s.channel,
@@ -258,7 +251,7 @@ ffi::Error InputGradient(ffi::ThreadPool pool, F32 x, F32 g, F32 factor, F32 off
                          F32 c, S32 active, int64_t activation, ffi::Result<F32> dx) {
   const Map m = MapOf(x, active);
   FOR_ACTIVATION(activation, {
-    FillRows(pool, m, dx->typed_data(), [&](Index first, Index last) {
+    FillRows(pool, m, [&](Index first, Index last) {
       ForSpans(m.live, [&](const Span& s) {
         const float* const line[3] = {a.typed_data() + s.channel, b.typed_data() + s.channel,
                                       c.typed_data() + s.channel};

@@ -37,9 +37,10 @@ def depthwise_conv(
         stride: step in pixels, both ways.
         padding: zeros added on each side, in pixels.
         active: (kernel size, channels) that live, as run-time data: an odd size, centred in
-            `weight`, and a prefix of the channels. The caller promises that `weight` and `bias`
-            are zero elsewhere, so an implementation may skip it. Outputs of dead channels are
-            zero, and so are the gradients of dead taps and channels.
+            `weight`, and a prefix of the channels. The caller promises that dead taps are zero, so
+            an implementation may skip them; what else dead channels hold changes nothing. Dead
+            channels of the result and of the gradient of `x` may hold anything, NaN too; the
+            gradients of dead taps are zero.
         bias: of each channel.
         activation: a name in `kernels.epilogue.ACTIVATIONS`.
         implementation: a name in `OPERATION.modules`; default: the fastest that runs here.

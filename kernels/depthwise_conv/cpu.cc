@@ -3,7 +3,8 @@
 // A work item is one image and one vector of channels: its rows stay in the first-level cache.
 // Rows are cut in tiles of up to 8 output pixels whose sums stay in registers, and every input
 // vector that is loaded serves all taps of its row. Borders are clipped, so nothing is padded or
-// copied. Kernel size and width are read at run time: dead taps and channels cost nothing.
+// copied. Kernel size and width are read at run time: dead taps and channels cost nothing, and what
+// maps hold in dead channels is left as it is.
 //
 // Results do not depend on the number of threads: sums over the batch are made in a number of
 // parts that depends on shapes only, and added in order.
@@ -150,13 +151,6 @@ struct Problem {
   Index tasks() const { return s.batches * parts * groups; }
 };
 
-void ZeroChannels(float* map, Index pixels, Index channels, Index from, Index to) {
-  if (from >= to) return;
-  for (Index i = 0; i < pixels; ++i) {
-    std::memset(map + i * channels + from, 0, sizeof(float) * (to - from));
-  }
-}
-
 struct Task {
   Index batch, first, last, group_begin, group_end, blocks;
   Group group;
@@ -177,11 +171,6 @@ Task TaskOf(const Problem& p, Index i, const int32_t* active) {
   t.blocks = std::max<Index>(0, (live_end - t.group_begin + kLanes - 1) / kLanes);
   t.group = {t.group_begin / kLanes, std::max<Index>(p.s.channels, kLanes)};
   return t;
-}
-
-// First dead channel that no live vector has covered.
-Index Covered(const Task& t) {
-  return std::min(t.group_end, t.group_begin + t.blocks * kLanes);
 }
 
 void ForwardTask(const Problem& p, const Task& t, const float* x, const float* weight,
@@ -217,7 +206,6 @@ void ForwardTask(const Problem& p, const Task& t, const float* x, const float* w
       ForwardItem(s, t.live, image + c, w + c, {bias ? bias + c : nullptr, finish.activation},
                   result + c, s.channels, ahead);
     }
-    ZeroChannels(result, out_pixels, s.channels, Covered(t), t.group_end);
   }
 }
 
@@ -253,7 +241,6 @@ void BackwardTask(const Problem& p, const Task& t, const float* x, const float* 
                          s.channels);
       InputGradientItem(s, t.live, image + c, gradient + c, w + c, result + c, s.channels, ahead);
     }
-    ZeroChannels(result, in_pixels, s.channels, Covered(t), t.group_end);
   }
   for (Index i = 0; i < taps; ++i) {
     std::fill(dw + i * s.channels + t.group_begin, dw + i * s.channels + t.group_end, 0.0f);

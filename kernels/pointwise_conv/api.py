@@ -32,9 +32,9 @@ def pointwise_conv(
     Args:
         x: maps, channels last.
         weight: input by output channels.
-        active: input and output channels that live, prefixes, as run-time data. Whatever the dead
-            parts of `x` and `weight` hold, dead outputs and the gradients of dead inputs and
-            weights are zero; so must be what `bias` holds for dead outputs.
+        active: input and output channels that live, prefixes, as run-time data. What the rest of
+            any argument holds changes nothing. Dead channels of the result and of the gradient
+            of `x` may hold anything, NaN too; the gradient of dead weights is zero.
         bias: of each output channel.
         activation: a name in `kernels.epilogue.ACTIVATIONS`.
         implementation: a name in `OPERATION.modules`; default: the fastest that runs here.

@@ -1,6 +1,6 @@
 // Pointwise convolution on a CPU, float32: y[r, o] = sum over i of x[r, i] * w[i, o], and both
-// gradients. A row is a pixel. Only the first `active` input and output channels are read and
-// computed; the rest of every result is zero.
+// gradients. A row is a pixel. Only the first `active` input and output channels of maps are read and
+// written; the gradient of the other weights is zero.
 //
 // Tiles of up to 12 rows by 2 vectors are summed in registers. The weights are few: they are
 // packed once, in panels 2 vectors wide that a tile reads in order.
@@ -135,20 +135,11 @@ class Panels {
   std::unique_ptr<float[]> data_;
 };
 
-void ZeroTail(float* out, Index channels, Index live, Index first, Index last) {
-  if (live == channels) return;
-  for (Index r = first; r < last; ++r) {
-    std::memset(out + r * channels + live, 0, 4 * (channels - live));
-  }
-}
-
 void ApplyToRows(ffi::ThreadPool pool, const Panels& panels, const float* x, Index x_channels,
-                 Index live_in, float* out, Index out_channels, Index live_out, Index rows,
-                 Finish finish) {
+                 float* out, Index out_channels, Index rows, Finish finish) {
   ParallelFor(pool, CeilDiv<Index>(rows, kTaskRows), [&](Index task) {
     const Index first = task * kTaskRows, last = std::min(rows, first + kTaskRows);
-    if (live_in > 0) panels.Apply(x, x_channels, out, out_channels, first, last, finish);
-    ZeroTail(out, out_channels, live_in > 0 ? live_out : 0, first, last);
+    panels.Apply(x, x_channels, out, out_channels, first, last, finish);
   });
 }
 
@@ -182,16 +173,15 @@ struct Live {
       : in(shape[0]),
         out(shape[1]),
         live_in(std::clamp<Index>(active.typed_data()[0], 0, in)),
-        live_out(std::clamp<Index>(active.typed_data()[1], 0, out)) {
-    if (live_in == 0 || live_out == 0) live_in = live_out = 0;
-  }
+        live_out(std::clamp<Index>(active.typed_data()[1], 0, out)) {}
 };
 
 ffi::Error Forward(ffi::ThreadPool pool, F32 x, F32 weight, S32 active, F32 bias,
                    int64_t activation, ffi::Result<F32> y) {
   const Live l(weight, active);
+  if (l.live_out == 0) return ffi::Error::Success();
   const Panels panels(weight.typed_data(), l.out, 1, l.live_in, l.live_out);
-  ApplyToRows(pool, panels, x.typed_data(), l.in, l.live_in, y->typed_data(), l.out, l.live_out,
+  ApplyToRows(pool, panels, x.typed_data(), l.in, y->typed_data(), l.out,
               Index(x.element_count()) / l.in,
               {bias.element_count() ? bias.typed_data() : nullptr, activation});
   return ffi::Error::Success();
@@ -200,9 +190,10 @@ ffi::Error Forward(ffi::ThreadPool pool, F32 x, F32 weight, S32 active, F32 bias
 ffi::Error InputGradient(ffi::ThreadPool pool, F32 g, F32 weight, S32 active,
                          ffi::Result<F32> dx) {
   const Live l(weight, active);
+  if (l.live_in == 0) return ffi::Error::Success();
   const Panels transposed(weight.typed_data(), 1, l.out, l.live_out, l.live_in);
-  ApplyToRows(pool, transposed, g.typed_data(), l.out, l.live_out, dx->typed_data(), l.in,
-              l.live_in, Index(g.element_count()) / l.out, {});
+  ApplyToRows(pool, transposed, g.typed_data(), l.out, dx->typed_data(), l.in,
+              Index(g.element_count()) / l.out, {});
   return ffi::Error::Success();
 }
 

@@ -16,7 +16,8 @@ from search_spaces.ir.blocks import BlockMap
 from search_spaces.ir.builder import Option
 from search_spaces.ir.elastic import Elastic, cut
 from search_spaces.ir.graph import Graph
-from search_spaces.ir.interpret import Stats, active_of, apply, mask, switches_of
+from search_spaces.ir.interpret import Stats, apply
+from search_spaces.ir.masking import active_of, mask, switches_of
 from search_spaces.space import Arch, Archs, SearchSpace
 
 Params = Mapping[str, Mapping[str, Array]]

@@ -9,20 +9,13 @@ from jaxtyping import Float, Int
 
 from kernels.batch_norm.api import batch_norm
 from kernels.depthwise_conv.api import depthwise_conv
-from kernels.epilogue import ACTIVATIONS
 from kernels.pointwise_conv.api import pointwise_conv
-from search_spaces.ir.elastic import Elastic
 from search_spaces.ir.graph import Graph, Node, ParamSpec
+from search_spaces.ir.masking import Active, clear, fused_activations
 
 Params = Mapping[str, Mapping[str, Array]]
 Stats = dict[str, dict[str, Array]]
 _IMAGE = ("NHWC", "HWIO", "NHWC")
-# What the kernels are told of a masked node: the parameter and its axes.
-_LIVE_AXES: Mapping[str, tuple[str, tuple[int, ...]]] = {
-    "depthwise": ("weight", (0, 2)),
-    "pointwise": ("weight", (0, 1)),
-    "batch_norm": ("scale", (0,)),
-}
 
 
 def apply(
@@ -32,7 +25,7 @@ def apply(
     *,
     stats: Mapping[str, Mapping[str, Array]] | None = None,
     switches: Mapping[str, Int[Array, ""]] | None = None,
-    active: Mapping[str, Int[Array, " k"]] | None = None,
+    active: Active | None = None,
 ) -> tuple[tuple[Array, ...], Stats]:
     """Outputs of a graph for a batch.
 
@@ -42,8 +35,8 @@ def apply(
         inputs: arrays with the batch in front.
         stats: mean and variance for each batch norm; None takes those of the batch.
         switches: for a super-graph, the bit of each gate and the branch number of each select.
-        active: for a super-graph with masked parameters, the live sizes that `active_of` gives:
-            kernels may skip the rest.
+        active: for a super-graph with masked parameters, what `active_of` gives: kernels skip what
+            does not live.
 
     Returns:
         The outputs, and the batch statistics (biased variance) of every batch norm; empty when
@@ -51,13 +44,21 @@ def apply(
     """
     values: dict[str, Array] = dict(inputs)
     batch_stats: Stats = {}
-    fused = _fused_activations(graph)
+    fused = fused_activations(graph)
     for node in graph.nodes:
         if node.name in values:
             continue
         xs = [values[name] for name in node.inputs]
         own = params.get(node.name, {})
-        live = None if active is None else active.get(node.name)
+        live = None
+        if active is not None:
+            live = active.sizes.get(node.name)
+            xs = [
+                clear(x, active.borders[name, node.name])
+                if (name, node.name) in active.borders
+                else x
+                for name, x in zip(node.inputs, xs, strict=True)
+            ]
         after = fused.get(node.name)
         finish = {"bias": own.get("bias"), "activation": after.op if after else "none"}
         if node.op == "batch_norm":
@@ -89,56 +90,6 @@ def apply(
         if after:
             values[after.name] = out
     return tuple(values[name] for name in graph.outputs), batch_stats
-
-
-def mask(elastic: Elastic, params: Params, slots: Int[Array, " s"]) -> dict[str, dict[str, Array]]:
-    """The super-graph's parameters with everything outside an architecture's slice set to zero."""
-    out = {node: dict(own) for node, own in params.items()}
-    for i, size in enumerate(elastic.sizes):
-        value = out[size.node][size.param]
-        start = (size.full - slots[i]) // 2 if size.centred else jnp.zeros((), slots.dtype)
-        place = lax.broadcasted_iota(slots.dtype, value.shape, size.axis)
-        live = (place >= jnp.broadcast_to(start, value.shape)) & (
-            place < jnp.broadcast_to(start + slots[i], value.shape)
-        )
-        out[size.node][size.param] = jnp.where(live, value, jnp.zeros_like(value))
-    return out
-
-
-def switches_of(elastic: Elastic, slots: Int[Array, " s"]) -> dict[str, Int[Array, ""]]:
-    """Bits of the gates and branch numbers of the selects, by node name."""
-    first = len(elastic.sizes)
-    return {switch.node: slots[first + i] for i, switch in enumerate(elastic.switches)}
-
-
-def active_of(elastic: Elastic, graph: Graph, slots: Int[Array, " s"]) -> dict[str, Array]:
-    """Live sizes of the super-graph's nodes, of the axes that `_LIVE_AXES` names."""
-    found = {(s.node, s.param, s.axis): i for i, s in enumerate(elastic.sizes)}
-    out = {}
-    for node in graph.nodes:
-        if node.op in _LIVE_AXES:
-            param, axes = _LIVE_AXES[node.op]
-            places = [found.get((node.name, param, axis)) for axis in axes]
-            if any(place is not None for place in places):
-                whole = (jnp.array(node.params[param].shape[axis], slots.dtype) for axis in axes)
-                live = zip(places, whole, strict=True)
-                out[node.name] = jnp.stack([w if i is None else slots[i] for i, w in live])
-    return out
-
-
-def _fused_activations(graph: Graph) -> dict[str, Node]:
-    """Activations that alone read a node of our kernels, by its name: one pass computes both."""
-    readers: dict[str, list[Node]] = {}
-    for node in graph.nodes:
-        for name in node.inputs:
-            readers.setdefault(name, []).append(node)
-    return {
-        node.name: readers[node.name][0]
-        for node in graph.nodes
-        if node.op in _LIVE_AXES
-        and node.name not in graph.outputs
-        and [reader.op in ACTIVATIONS for reader in readers.get(node.name, ())] == [True]
-    }
 
 
 def init(graph: Graph, key: Array) -> dict[str, dict[str, Array]]:

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from search_spaces.ir.graph import Graph, Node
-from search_spaces.ir.ops import GraphError, make_node
+from search_spaces.ir.ops import OPS, GraphError, make_node
 from search_spaces.ir.verify import verify
 
 Params = Mapping[str, Mapping[str, np.ndarray]]
@@ -35,7 +35,7 @@ def _norms(graph: Graph) -> dict[str, Node]:
 
 
 def fold_batchnorm(graph: Graph) -> Graph:
-    """The graph with each batch norm turned into a bias of the linear op before it."""
+    """The (super-)graph with each batch norm turned into a bias of the linear op before it."""
     norms = _norms(graph)
     renames = {norm.name: source for source, norm in norms.items()}
     types = dict(graph.inputs)
@@ -48,7 +48,8 @@ def fold_batchnorm(graph: Graph) -> Graph:
         nodes.append(make_node(node.name, node.op, inputs, attrs))
         types[node.name] = nodes[-1].out
     outputs = tuple(renames.get(name, name) for name in graph.outputs)
-    return verify(replace(graph, nodes=tuple(nodes), outputs=outputs))
+    is_super = any(OPS[node.op].super_only for node in nodes)
+    return verify(replace(graph, nodes=tuple(nodes), outputs=outputs), is_super=is_super)
 
 
 def fold_params(graph: Graph, params: Params, stats: Params) -> dict[str, dict[str, np.ndarray]]:

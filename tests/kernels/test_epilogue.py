@@ -91,10 +91,10 @@ def test_each_of_a_batch_of_networks_has_its_own_bias(name):
 
 
 @pytest.mark.parametrize("name", [*pointwise.OPERATION.modules])
-def test_dead_outputs_stay_zero(name):
+def test_dead_outputs_do_not_matter(name):
     x, weight, bias = normal(4, 20), normal(20, CHANNELS), normal(CHANNELS)
     live = jnp.array((7, 18), jnp.int32)
-    bias = bias.at[18:].set(0.0)
+    bias = bias.at[18:].set(jnp.nan)
     try:
         with interpreted():
             y = pointwise.pointwise_conv(
@@ -102,7 +102,6 @@ def test_dead_outputs_stay_zero(name):
             )
     except NotImplementedError as error:
         pytest.skip(str(error))
-    np.testing.assert_array_equal(y[:, 18:], 0)
     expected = ACTIVATIONS["hswish"](x[:, :7] @ weight[:7, :18] + bias[None, :18])
     np.testing.assert_allclose(y[:, :18], expected, atol=2e-5)
 

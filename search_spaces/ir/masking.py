@@ -1,0 +1,110 @@
+"""A super-graph's parameters and maps with only an architecture's slice of them alive."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import jax.numpy as jnp
+from jax import Array, lax
+from jaxtyping import Float, Int
+
+from kernels.epilogue import ACTIVATIONS
+from search_spaces.ir.elastic import Elastic
+from search_spaces.ir.graph import Graph, Node
+
+# What the kernels are told of a masked node: the parameter and its axes.
+_LIVE_AXES: Mapping[str, tuple[str, tuple[int, ...]]] = {
+    "depthwise": ("weight", (0, 2)),
+    "pointwise": ("weight", (0, 1)),
+    "batch_norm": ("scale", (0,)),
+}
+
+
+def mask(
+    elastic: Elastic, params: Mapping[str, Mapping[str, Array]], slots: Int[Array, " s"]
+) -> dict[str, dict[str, Array]]:
+    """The super-graph's parameters with everything outside an architecture's slice set to zero."""
+    out = {node: dict(own) for node, own in params.items()}
+    for i, size in enumerate(elastic.sizes):
+        value = out[size.node][size.param]
+        start = (size.full - slots[i]) // 2 if size.centred else jnp.zeros((), slots.dtype)
+        place = lax.broadcasted_iota(slots.dtype, value.shape, size.axis)
+        live = (place >= jnp.broadcast_to(start, value.shape)) & (
+            place < jnp.broadcast_to(start + slots[i], value.shape)
+        )
+        out[size.node][size.param] = jnp.where(live, value, jnp.zeros_like(value))
+    return out
+
+
+def switches_of(elastic: Elastic, slots: Int[Array, " s"]) -> dict[str, Int[Array, ""]]:
+    """Bits of the gates and branch numbers of the selects, by node name."""
+    first = len(elastic.sizes)
+    return {switch.node: slots[first + i] for i, switch in enumerate(elastic.switches)}
+
+
+@dataclass(frozen=True)
+class Active:
+    """What lives of a super-graph with masked parameters.
+
+    Our kernels neither read nor write dead channels, so between them a map may hold anything
+    there. Other ops read and write all of it: where a map passes from one kind to the other, its
+    dead channels are cleared, forwards and in its gradient.
+
+    Args:
+        sizes: of our kernels' nodes, the live sizes of the axes that `_LIVE_AXES` names.
+        borders: of such a passage, `(tensor, node that reads it)`, the live channels.
+    """
+
+    sizes: Mapping[str, Int[Array, " k"]]
+    borders: Mapping[tuple[str, str], Int[Array, ""]]
+
+
+def active_of(elastic: Elastic, graph: Graph, slots: Int[Array, " s"]) -> Active:
+    """What lives of the super-graph for an architecture's row of `Elastic.encode`."""
+    found = {(s.node, s.param, s.axis): slots[i] for i, s in enumerate(elastic.sizes)}
+    sizes: dict[str, Array] = {}
+    borders: dict[tuple[str, str], Array] = {}
+    written: dict[str, Array] = {}  # live channels of maps that our kernels write
+    fused = fused_activations(graph)
+    for node in graph.nodes:
+        if node.name in written:
+            continue
+        source = node.inputs[0]
+        if node.op not in _LIVE_AXES:
+            borders |= {(x, node.name): written[x] for x in node.inputs if x in written}
+            continue
+        param, axes = _LIVE_AXES[node.op]
+        live = [found.get((node.name, param, axis)) for axis in axes]
+        if all(size is None for size in live):
+            continue
+        whole = (jnp.array(node.params[param].shape[axis], slots.dtype) for axis in axes)
+        pairs = zip(live, whole, strict=True)
+        sizes[node.name] = jnp.stack([w if size is None else size for size, w in pairs])
+        reads, writes = live[0] if node.op == "pointwise" else live[-1], live[-1]
+        if reads is not None and source not in written:
+            borders[source, node.name] = reads
+        if writes is not None:
+            written[node.name] = writes
+            if node.name in fused:
+                written[fused[node.name].name] = writes
+    return Active(sizes, borders)
+
+
+def clear(x: Float[Array, "*n c"], live: Int[Array, ""]) -> Float[Array, "*n c"]:
+    """Zeros in dead channels, and in their gradients."""
+    channel = lax.broadcasted_iota(live.dtype, x.shape, x.ndim - 1)
+    return jnp.where(channel < jnp.broadcast_to(live, x.shape), x, jnp.zeros_like(x))
+
+
+def fused_activations(graph: Graph) -> dict[str, Node]:
+    """Activations that alone read a node of our kernels, by its name: one pass computes both."""
+    readers: dict[str, list[Node]] = {}
+    for node in graph.nodes:
+        for name in node.inputs:
+            readers.setdefault(name, []).append(node)
+    return {
+        node.name: readers[node.name][0]
+        for node in graph.nodes
+        if node.op in _LIVE_AXES
+        and node.name not in graph.outputs
+        and [reader.op in ACTIVATIONS for reader in readers.get(node.name, ())] == [True]
+    }
