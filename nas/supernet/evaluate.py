@@ -6,7 +6,9 @@ first takes them anew from training images (Yu and Huang, "Universally Slimmable
 """
 
 from collections.abc import Callable, Iterator
-from functools import partial
+from dataclasses import dataclass
+from functools import cache, partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -17,18 +19,21 @@ from jaxtyping import Float, Int, UInt8
 from nas.data.augment import normalise
 from nas.data.dataset import Dataset, Split
 from nas.data.resize import resize
-from nas.supernet.executors import Executors, Logits, Params, input_size
+from nas.supernet.executors import Executors, Params, input_size
 from search_spaces.ir.builder import Option
 from search_spaces.ir.graph import Graph
 from search_spaces.ir.interpret import Stats
 from search_spaces.space import Archs
 
 _BATCH = 256
-Forward = Callable[[Array, Stats | None], tuple[Logits, Stats]]
+_GROUP = 8  # networks whose parameters are kept at a time
 
 
 class SupernetEvaluator:
     """Validation accuracy of architectures; an `Evaluator` of the search.
+
+    Images are prepared once for a group of networks. On a CPU these run one after another, each at
+    its own cost; on an accelerator at once, under `jax.vmap`.
 
     Args:
         executors: of the space.
@@ -36,6 +41,7 @@ class SupernetEvaluator:
         data: calibration uses its training images, accuracy its validation images.
         calibration_images: how many training images set the statistics.
         validation_images: how many validation images are used; None takes all.
+        at_once: whether the networks of a group run at once; None asks the default device.
     """
 
     def __init__(
@@ -45,6 +51,7 @@ class SupernetEvaluator:
         data: Dataset,
         calibration_images: int,
         validation_images: int | None,
+        at_once: bool | None = None,
     ) -> None:
         self.executors = executors
         self.params = params
@@ -53,67 +60,119 @@ class SupernetEvaluator:
         self.validation = Split(
             data.validation.images[:validation_images], data.validation.labels[:validation_images]
         )
-        self._masked = jax.jit(executors.masked, static_argnums=3)
+        self.at_once = jax.default_backend() != "cpu" if at_once is None else at_once
+        self._programs = cache(self._make_programs)
+        self._known: dict[bytes, float] = {}
 
     def evaluate(self, archs: Archs) -> dict[str, Float[np.ndarray, " n"]]:
-        """`accuracy` (0 to 1) of each architecture on the validation images."""
-        return {"accuracy": self.accuracies(archs, self.validation)}
+        """`accuracy` (0 to 1) of each architecture on the validation images.
+
+        A network is evaluated once, however it is asked for.
+        """
+        keys = [arch.tobytes() for arch in self.executors.space.canonical(archs).astype(np.int64)]
+        new = {key: i for i, key in enumerate(keys) if key not in self._known}
+        rows = list(new.values())
+        self._known |= zip(new, self.accuracies(archs[rows], self.validation).tolist(), strict=True)
+        return {"accuracy": np.array([self._known[key] for key in keys])}
 
     def accuracies(self, archs: Archs, split: Split) -> Float[np.ndarray, " n"]:
         """Accuracy (0 to 1) of each architecture on a split, each after its own recalibration."""
+        groups: dict[tuple[Option, ...], list[int]] = {}
+        for i, arch in enumerate(archs):
+            groups.setdefault(self.executors.static_options(arch), []).append(i)
         slots = self.executors.slots(archs)
-        accuracies = []
-        for arch, row in zip(archs, slots, strict=True):
-            static = self.executors.static_options(arch)
-            size = input_size(self.executors.super_graph(static))
-            forward = partial(self._forward_masked, row, static)
-            stats = self._calibrate(forward, size)
-            accuracies.append(self._accuracy(forward, size, stats, split))
-        return np.array(accuracies)
+        out = np.zeros(len(archs))
+        for static, members in groups.items():
+            for first in range(0, len(members), _GROUP):
+                some = members[first : first + _GROUP]
+                out[some] = self._group(static, list(slots[some]), split)
+        return out
+
+    def _group(
+        self, static: tuple[Option, ...], slots: list[Int[np.ndarray, " s"]], split: Split
+    ) -> Float[np.ndarray, " n"]:
+        run = self._programs(static)
+        size = input_size(self.executors.super_graph(static))
+        found = [run.moments(slots, self.params, x) for x in self._calibration_batches(size)]
+        stats = [_pool(list(of_network)) for of_network in zip(*found, strict=True)]
+        networks = run.fold(list(zip(slots, stats, strict=True)), self.params)
+        right = np.zeros(len(slots), int)
+        for images, labels in zip(_batches(split.images), _batches(split.labels), strict=True):
+            missing = _BATCH - len(images) if len(split.labels) > _BATCH else 0
+            padded = np.concatenate([images, np.zeros((missing, *images.shape[1:]), np.uint8)])
+            known = np.concatenate([labels, np.full(missing, -1, labels.dtype)])
+            right += np.array(run.right(networks, self.prepare(padded, size), known))
+        return right / len(split.labels)
+
+    def _make_programs(self, static: tuple[Option, ...]) -> "_Programs":
+        executors = self.executors
+
+        def moments(slots: Array, params: Params, images: Array) -> Stats:
+            return executors.masked(params, slots, images, static)[1]
+
+        def fold(network: tuple[Array, Stats], params: Params) -> tuple[Array, Params]:
+            slots, stats = network
+            return slots, executors.fold(params, slots, static, stats)
+
+        def right(network: tuple[Array, Params], images: Array, labels: Array) -> Array:
+            slots, params = network
+            classes = jnp.argmax(executors.folded(params, slots, images, static), -1)
+            return jnp.sum(classes.astype(labels.dtype) == labels)
+
+        return _Programs(*(_population(f, self.at_once) for f in (moments, fold, right)))
 
     def calibrate(self, graph: Graph) -> Stats:
         """Batch-norm statistics of a concrete graph with inherited weights."""
-        return self._calibrate(self._sliced(graph), input_size(graph))
+        run = jax.jit(lambda params, images: self.executors.sliced(params, graph, images)[1])
+        batches = self._calibration_batches(input_size(graph))
+        return _pool([run(self.params, images) for images in batches])
 
     def prepare(self, images: UInt8[np.ndarray, "n h w c"], size: tuple[int, int]) -> Array:
         """What a network sees of raw images: normalised and resized."""
         mean, std = jnp.asarray(self.data.mean), jnp.asarray(self.data.std)
         return _prepare(images, mean, std, size)
 
-    def _sliced(self, graph: Graph) -> Forward:
-        run = jax.jit(
-            lambda params, images, stats: self.executors.sliced(params, graph, images, stats)
-        )
-        return lambda images, stats: run(self.params, images, stats)
-
-    def _forward_masked(
-        self,
-        slots: Int[np.ndarray, " s"],
-        static: tuple[Option, ...],
-        images: Array,
-        stats: Stats | None,
-    ) -> tuple[Logits, Stats]:
-        return self._masked(self.params, slots, images, static, stats)
-
-    def _calibrate(self, forward: Forward, size: tuple[int, int]) -> Stats:
-        """Pooled mean and variance over whole batches of training images."""
+    def _calibration_batches(self, size: tuple[int, int]) -> Iterator[Array]:
+        """Whole batches of training images."""
         whole = max(1, len(self.calibration) // _BATCH) * _BATCH
-        found = [
-            forward(self.prepare(images, size), None)[1]
-            for images in _batches(self.calibration[:whole])
-        ]
-        return _pool(found)
+        return (self.prepare(images, size) for images in _batches(self.calibration[:whole]))
 
-    def _accuracy(
-        self, forward: Forward, size: tuple[int, int], stats: Stats, split: Split
-    ) -> float:
-        right = 0
-        for images, labels in zip(_batches(split.images), _batches(split.labels), strict=True):
-            missing = _BATCH - len(images) if len(split.labels) > _BATCH else 0
-            padded = np.concatenate([images, np.zeros((missing, *images.shape[1:]), np.uint8)])
-            logits, _ = forward(self.prepare(padded, size), stats)
-            right += int(np.sum(np.argmax(logits, -1)[: len(labels)] == labels))
-        return right / len(split.labels)
+
+@dataclass(frozen=True)
+class _Programs:
+    """What is compiled for one choice of static knobs; each takes a list, and gives one.
+
+    Args:
+        moments: of slots, the weights and images: batch statistics.
+        fold: of slots and pooled statistics, and the weights: a network.
+        right: of a network, images and labels: how many it gets right.
+    """
+
+    moments: Callable[..., list[Stats]]
+    fold: Callable[..., list[Any]]
+    right: Callable[..., list[Array]]
+
+
+def _population(run: Callable[..., Any], at_once: bool) -> Callable[..., list[Any]]:
+    """`run(row, *shared)` for each of a list of rows, which may be trees.
+
+    At once the rows are stacked, always to as many, so that one program serves all.
+    """
+    if not at_once:
+        one = jax.jit(run)
+        return lambda rows, *shared: [one(row, *shared) for row in rows]
+
+    @jax.jit
+    def batched(rows: Any, *shared: Any) -> Any:
+        return jax.vmap(lambda row: run(row, *shared))(rows)
+
+    def many(rows: list[Any], *shared: Any) -> list[Any]:
+        padded = rows + [rows[-1]] * (_GROUP - len(rows))
+        found = batched(jax.tree.map(lambda *leaves: jnp.stack(leaves), *padded), *shared)
+        leaves, tree = jax.tree.flatten(found)
+        return [tree.unflatten([leaf[i] for leaf in leaves]) for i in range(len(rows))]
+
+    return many
 
 
 def _batches(rows: np.ndarray) -> Iterator[np.ndarray]:

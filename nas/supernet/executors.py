@@ -18,6 +18,7 @@ from search_spaces.ir.elastic import Elastic, cut
 from search_spaces.ir.graph import Graph
 from search_spaces.ir.interpret import Stats, apply
 from search_spaces.ir.masking import active_of, mask, switches_of
+from search_spaces.ir.passes import fold_batchnorm, fold_params
 from search_spaces.space import Arch, Archs, SearchSpace
 
 Params = Mapping[str, Mapping[str, Array]]
@@ -38,6 +39,7 @@ class Executors:
         self.blocks = blocks or BlockMap(space)
         self.elastic = Elastic(space, self.blocks)
         self.super_graph = cache(self._super_graph)
+        self._folded_graph = cache(lambda static: fold_batchnorm(self.super_graph(static)))
 
     def sliced(
         self, params: Params, graph: Graph, images: Images, stats: Stats | None = None
@@ -52,7 +54,6 @@ class Executors:
         slots: Int[Array, " s"],
         images: Images,
         static: tuple[Option, ...],
-        stats: Stats | None = None,
     ) -> tuple[Logits, Stats]:
         """The same for the architecture that `slots` describes, in the super-graph.
 
@@ -61,18 +62,40 @@ class Executors:
             slots: a row of `Elastic.encode`.
             images: at the resolution of `static`.
             static: options of the static knobs, compiled in.
-            stats: batch-norm statistics; None takes those of the batch.
         """
         graph = self.super_graph(static)
         (logits,), found = apply(
             graph,
             mask(self.elastic, params, slots),
             {_input(graph): images},
-            stats=stats,
             switches=switches_of(self.elastic, slots),
             active=active_of(self.elastic, graph, slots),
         )
         return logits, found
+
+    def fold(
+        self, params: Params, slots: Int[Array, " s"], static: tuple[Option, ...], stats: Stats
+    ) -> Params:
+        """Masked parameters with batch-norm statistics worked into them, for `folded`."""
+        return fold_params(self.super_graph(static), mask(self.elastic, params, slots), stats)
+
+    def folded(
+        self,
+        params: Params,
+        slots: Int[Array, " s"],
+        images: Images,
+        static: tuple[Option, ...],
+    ) -> Logits:
+        """Logits of `masked` from what `fold` gave: one pass over a map where it takes three."""
+        graph = self._folded_graph(static)
+        (logits,), _ = apply(
+            graph,
+            params,
+            {_input(graph): images},
+            switches=switches_of(self.elastic, slots),
+            active=active_of(self.elastic, graph, slots),
+        )
+        return logits
 
     def slots(self, archs: Archs) -> Int32[np.ndarray, "n s"]:
         """Rows for `masked`."""

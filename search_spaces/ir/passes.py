@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -9,7 +10,7 @@ from search_spaces.ir.graph import Graph, Node
 from search_spaces.ir.ops import OPS, GraphError, make_node
 from search_spaces.ir.verify import verify
 
-Params = Mapping[str, Mapping[str, np.ndarray]]
+Params = Mapping[str, Mapping[str, Any]]
 _LINEAR = ("conv", "depthwise", "pointwise", "dense")
 
 
@@ -52,12 +53,12 @@ def fold_batchnorm(graph: Graph) -> Graph:
     return verify(replace(graph, nodes=tuple(nodes), outputs=outputs), is_super=is_super)
 
 
-def fold_params(graph: Graph, params: Params, stats: Params) -> dict[str, dict[str, np.ndarray]]:
-    """Parameters of `fold_batchnorm(graph)`, computed in float64 and returned in float32.
+def fold_params(graph: Graph, params: Params, stats: Params) -> dict[str, dict[str, Any]]:
+    """Parameters of `fold_batchnorm(graph)` in float32.
 
     Args:
         graph: the graph with its batch norms.
-        params: its parameters.
+        params: its parameters: NumPy arrays, with which it is computed in float64, or JAX arrays.
         stats: `mean` and `var` of each batch norm.
     """
     norms = _norms(graph)
@@ -65,15 +66,20 @@ def fold_params(graph: Graph, params: Params, stats: Params) -> dict[str, dict[s
     for node in graph.nodes:
         if node.op == "batch_norm" or not node.params:
             continue
-        own = {name: np.asarray(value, np.float64) for name, value in params[node.name].items()}
+        own = {name: _exact(value) for name, value in params[node.name].items()}
         norm = norms.get(node.name)
         if norm is not None:
-            mean, var = (np.asarray(stats[norm.name][k], np.float64) for k in ("mean", "var"))
-            scale, bias = (np.asarray(params[norm.name][k], np.float64) for k in ("scale", "bias"))
-            factor = scale / np.sqrt(var + float(norm.attrs["epsilon"]))  # pyright: ignore[reportArgumentType]
+            mean, var = (_exact(stats[norm.name][k]) for k in ("mean", "var"))
+            scale, bias = (_exact(params[norm.name][k]) for k in ("scale", "bias"))
+            factor = scale / (var + float(str(norm.attrs["epsilon"]))) ** 0.5
+            weight = own["weight"]
             own = {
-                "weight": own["weight"] * factor,
+                "weight": weight * factor.reshape((1,) * (weight.ndim - 1) + factor.shape),
                 "bias": bias + (own.get("bias", 0.0) - mean) * factor,
             }
         out[node.name] = {name: value.astype(np.float32) for name, value in own.items()}
     return out
+
+
+def _exact(value: Any) -> Any:
+    return value.astype(np.float64) if isinstance(value, np.ndarray) else value
