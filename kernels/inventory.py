@@ -9,7 +9,7 @@ from jax import Array
 
 from kernels.dispatch import InUse, Operation
 
-OPERATIONS = ("depthwise_conv", "pointwise_conv", "batch_norm")
+OPERATIONS = ("depthwise_conv", "pointwise_conv", "conv", "batch_norm", "inverted_residual")
 
 
 class Spec(Protocol):

@@ -38,15 +38,28 @@ inline Vec Pull(Vec g, Vec z) {
   return g;
 }
 
+template <Activation A, int N>
+inline void ActivateAll(Vec (&z)[N]) {
+  UNROLL for (int n = 0; n < N; ++n) z[n] = Activate<A>(z[n]);
+}
+
 // For tiles, whose activation is known at run time only.
-inline Vec Activate(int64_t activation, Vec z) {
+template <int N>
+inline void ActivateAll(int64_t activation, Vec (&z)[N]) {
   switch (activation) {
-    case kRelu: return Activate<kRelu>(z);
-    case kRelu6: return Activate<kRelu6>(z);
-    case kHswish: return Activate<kHswish>(z);
-    default: return z;
+    case kRelu: return ActivateAll<kRelu>(z);
+    case kRelu6: return ActivateAll<kRelu6>(z);
+    case kHswish: return ActivateAll<kHswish>(z);
   }
 }
+
+// What is done to a sum before it is stored for the last time: a bias is added (null for none), then
+// the result activated.
+struct Finish {
+  const float* bias;
+  int64_t activation;
+  Finish at(Index channel) const { return {bias ? bias + channel : nullptr, activation}; }
+};
 
 }  // namespace
 

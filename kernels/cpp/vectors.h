@@ -5,7 +5,9 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <cstdlib>
 #include <cstring>
+#include <memory>
 
 #if defined(__AVX512F__)
 #include <immintrin.h>
@@ -50,6 +52,26 @@ inline void Store(float* p, Vec v, int lanes) {
   std::memcpy(p, &v, 4 * lanes);
 #endif
 }
+
+// Floats that begin at a cache line: a vector that crosses into the next one costs twice.
+class Floats {
+ public:
+  explicit Floats(Index size) : data_(static_cast<float*>(std::aligned_alloc(64, Bytes(size)))) {}
+  float* data() const { return data_.get(); }
+
+ protected:
+  static std::size_t Bytes(Index size) { return (std::size_t(size) * 4 + 64) / 64 * 64; }
+
+ private:
+  struct Free {
+    void operator()(float* p) const { std::free(p); }
+  };
+  std::unique_ptr<float, Free> data_;
+};
+
+struct Zeros : Floats {
+  explicit Zeros(Index size) : Floats(size) { std::memset(data(), 0, Bytes(size)); }
+};
 
 #if defined(__clang__)
 #define UNROLL _Pragma("clang loop unroll(full)")

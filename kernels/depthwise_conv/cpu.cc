@@ -11,57 +11,16 @@
 
 #include <cstdint>
 #include <memory>
-#include <vector>
 
+#include "cpp/depthwise.h"
 #include "cpp/parallel.h"
 #include "cpu_products.h"
-#include "cpu_rows.h"
 
 namespace ffi = xla::ffi;
 
 namespace {
 
 constexpr int kGroupLanes = 64;  // channels of a task
-
-struct Shape {
-  Index batches, n, height, width, out_height, out_width, channels, kernel, stride, padding;
-};
-
-// The part of a kernel that lives.
-struct Live {
-  int kernel, channels, offset, padding;
-};
-
-// Distance in floats from an item's maps to those of the task's next item: fetched meanwhile,
-// since channels of one pixel at a time are too sparse for the hardware to foresee.
-struct Ahead {
-  Index in, out;
-};
-
-// Fetches the `part`-th of `parts` parts of a map.
-template <int Write>
-inline void Prefetch(const float* map, Index pixels, Index pixel, Index part, Index parts) {
-  const Index to = pixels * (part + 1) / parts;
-  for (Index i = pixels * part / parts; i < to; ++i) __builtin_prefetch(map + i * pixel, Write, 2);
-}
-
-// Pointers are at the item's first channel; `pixel` is the distance between pixels.
-void ForwardItem(const Shape& s, const Live& live, const float* x, const float* weight,
-                 Finish finish, float* out, Index pixel, Ahead ahead) {
-  const Pitch taps{s.kernel * pixel, pixel};
-  const float* corner = weight + live.offset * (taps.row + taps.pixel);
-  for (int y = 0; y < s.out_height; ++y) {
-    if (ahead.in) {
-      Prefetch<0>(x + ahead.in, s.height * s.width, pixel, y, s.out_height);
-      Prefetch<1>(out + ahead.out, s.out_height * s.out_width, pixel, y, s.out_height);
-    }
-    const int top = y * int(s.stride) - live.padding;
-    const int from = std::max(0, -top), to = std::min(live.kernel, int(s.height) - top);
-    CorrelateRow({x + (top + from) * s.width * pixel, {s.width * pixel, pixel}, int(s.width),
-                  corner + from * taps.row, taps, to - from, live.kernel, int(s.stride),
-                  -live.padding, out + y * s.out_width * pixel, pixel, int(s.out_width), finish});
-  }
-}
 
 // dx[i] = sum of g[o] * w[i + padding - o * stride]: for each residue of i + padding the taps of
 // that residue, backwards, correlated with g.
@@ -178,8 +137,7 @@ void ForwardTask(const Problem& p, const Task& t, const float* x, const float* w
   const Shape& s = p.s;
   const Index in_pixels = s.height * s.width, out_pixels = s.out_height * s.out_width;
   const bool narrow = s.channels < kLanes;
-  std::vector<float> wide;
-  if (narrow) wide.resize((in_pixels + out_pixels + s.kernel * s.kernel + 1) * kLanes);
+  const Zeros wide(narrow ? (in_pixels + out_pixels + s.kernel * s.kernel + 1) * kLanes : 0);
   float* wide_out = wide.data() + in_pixels * kLanes;
   float* wide_weight = wide_out + out_pixels * kLanes;
   const float* w = weight + t.batch * p.kernel_size;
@@ -215,8 +173,8 @@ void BackwardTask(const Problem& p, const Task& t, const float* x, const float* 
   const Index in_pixels = s.height * s.width, out_pixels = s.out_height * s.out_width;
   const Index taps = s.kernel * s.kernel, live_taps = t.live.kernel * t.live.kernel;
   const bool narrow = s.channels < kLanes;
-  std::vector<float> sums(t.blocks * live_taps * kLanes), wide;
-  if (narrow) wide.resize((2 * in_pixels + out_pixels + taps) * kLanes);
+  const Zeros sums(t.blocks * live_taps * kLanes);
+  const Zeros wide(narrow ? (2 * in_pixels + out_pixels + taps) * kLanes : 0);
   float* wide_dx = wide.data() + in_pixels * kLanes;
   float* wide_g = wide_dx + in_pixels * kLanes;
   float* wide_weight = wide_g + out_pixels * kLanes;

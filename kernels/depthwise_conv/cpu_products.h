@@ -3,7 +3,7 @@
 #ifndef HWNAS_DEPTHWISE_CONV_CPU_PRODUCTS_H_
 #define HWNAS_DEPTHWISE_CONV_CPU_PRODUCTS_H_
 
-#include "cpu_rows.h"
+#include "cpp/depthwise.h"
 
 namespace {
 

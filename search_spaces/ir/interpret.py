@@ -8,17 +8,16 @@ from jax import Array, lax
 from jaxtyping import Float, Int
 
 from kernels.batch_norm.api import batch_norm
+from kernels.conv.api import conv
 from kernels.depthwise_conv.api import depthwise_conv
+from kernels.inverted_residual.api import Weights, inverted_residual
 from kernels.pointwise_conv.api import pointwise_conv
+from search_spaces.ir.fusion import InvertedResidual, fused_activations, inverted_residuals
 from search_spaces.ir.graph import Graph, Node, ParamSpec
-from search_spaces.ir.masking import Active, clear, fused_activations
+from search_spaces.ir.masking import Active
 
 Params = Mapping[str, Mapping[str, Array]]
 Stats = dict[str, dict[str, Array]]
-_IMAGE = ("NHWC", "HWIO", "NHWC")
-# Up to this many channels (an image's) a convolution is a matrix product of its patches: on a CPU
-# 1.4 to 1.8 times faster than XLA's at 3x3, and 2 to 3 times with the gradient of the weights.
-_THIN = 4
 
 
 def apply(
@@ -48,20 +47,22 @@ def apply(
     values: dict[str, Array] = dict(inputs)
     batch_stats: Stats = {}
     fused = fused_activations(graph)
+    blocks = inverted_residuals(graph)
     for node in graph.nodes:
         if node.name in values:
+            continue
+        if node.name in blocks:
+            block = blocks[node.name]
+            if node is block.output:
+                values[node.name] = _inverted_residual(block, params, values[block.input], active)
             continue
         xs = [values[name] for name in node.inputs]
         own = params.get(node.name, {})
         live = None
         if active is not None:
             live = active.sizes.get(node.name)
-            xs = [
-                clear(x, active.borders[name, node.name])
-                if (name, node.name) in active.borders
-                else x
-                for name, x in zip(node.inputs, xs, strict=True)
-            ]
+            named = zip(node.inputs, xs, strict=True)
+            xs = [active.cleared(x, name, node) for name, x in named]
         after = fused.get(node.name)
         finish = {"bias": own.get("bias"), "activation": after.op if after else "none"}
         if node.op == "batch_norm":
@@ -84,15 +85,50 @@ def apply(
                 )
             number = switches[node.name]
             out = lax.select_n(number, *(xs[::-1] if node.op == "gate" else xs))
-        elif node.op == "depthwise":
+        elif node.op in ("conv", "depthwise"):
             stride, padding = _numbers(node, "stride", "padding")
-            out = depthwise_conv(xs[0], own["weight"], stride, padding, live, **finish)
+            convolve = conv if node.op == "conv" else depthwise_conv
+            out = convolve(xs[0], own["weight"], stride, padding, live, **finish)
         else:
             out = FORWARD[node.op](node, own, xs)
         values[node.name] = out
         if after:
             values[after.name] = out
     return tuple(values[name] for name in graph.outputs), batch_stats
+
+
+def _inverted_residual(
+    block: InvertedResidual, params: Params, x: Array, active: Active | None
+) -> Array:
+    expand = {} if block.expand is None else params[block.expand.name]
+    depthwise, project = params[block.depthwise.name], params[block.project.name]
+    weights = Weights(
+        expand.get("weight"),
+        expand.get("bias"),
+        depthwise["weight"],
+        depthwise["bias"],
+        project["weight"],
+        project["bias"],
+    )
+    stride, padding = _numbers(block.depthwise, "stride", "padding")
+    fixed = (stride, padding, block.activation, block.add is not None)
+    if active is None:
+        return inverted_residual(x, weights, *fixed)
+    x = active.cleared(x, block.input, block.expand or block.depthwise)
+    out = inverted_residual(x, weights, *fixed, _live_sizes(block, weights, active))
+    return out if block.add is None else active.cleared(out, block.project.name, block.add)
+
+
+def _live_sizes(block: InvertedResidual, weights: Weights, active: Active) -> Int[Array, "4"]:
+    """Live input channels, kernel size, expanded and output channels."""
+    kernel, _, wide = weights.depthwise.shape
+    middle = active.sizes.get(block.depthwise.name, jnp.array((kernel, wide), jnp.int32))
+    last = active.sizes.get(block.project.name, jnp.array(weights.project.shape, jnp.int32))
+    first = middle[1:]
+    if block.expand is not None and weights.expand is not None:
+        whole = jnp.array(weights.expand.shape, jnp.int32)
+        first = active.sizes.get(block.expand.name, whole)[:1]
+    return jnp.concatenate([first, middle, last[1:]])
 
 
 def init(graph: Graph, key: Array) -> dict[str, dict[str, Array]]:
@@ -128,36 +164,6 @@ def _biased(x: Array, own: Mapping[str, Array]) -> Array:
     return x + _wide(own["bias"], x) if "bias" in own else x
 
 
-def _conv(node: Node, own: Mapping[str, Array], xs: list[Array]) -> Array:
-    stride, padding = _numbers(node, "stride", "padding")
-    weight = own["weight"]
-    if weight.shape[2] <= _THIN:
-        patches = _patches(xs[0], weight.shape[0], stride, padding)
-        out = pointwise_conv(patches, weight.reshape(-1, weight.shape[3]))
-    else:
-        edges = ((padding, padding), (padding, padding))
-        out = lax.conv_general_dilated(
-            xs[0], weight, (stride, stride), edges, dimension_numbers=_IMAGE
-        )
-    return _biased(out, own)
-
-
-def _patches(
-    x: Float[Array, "n h w c"], kernel: int, stride: int, padding: int
-) -> Float[Array, "n oh ow kkc"]:
-    """The pixels under the kernel at each place, in the order of its weights."""
-    n, *size, channels = x.shape
-    x = jnp.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
-    height, width = ((edge + 2 * padding - kernel) // stride * stride + 1 for edge in size)
-    steps = (1, stride, stride, 1)
-    taps = [
-        lax.slice(x, (0, i, j, 0), (n, i + height, j + width, channels), steps)
-        for i in range(kernel)
-        for j in range(kernel)
-    ]
-    return jnp.concatenate(taps, -1)
-
-
 def _matmul(_node: Node, own: Mapping[str, Array], xs: list[Array]) -> Array:
     return _biased(jnp.dot(xs[0], own["weight"]), own)
 
@@ -188,7 +194,6 @@ def _reshape(node: Node, _own: Mapping[str, Array], xs: list[Array]) -> Array:
 Forward = Callable[[Node, Mapping[str, Array], list[Array]], Array]
 
 FORWARD: Mapping[str, Forward] = {
-    "conv": _conv,
     "dense": _matmul,
     "relu": lambda _node, _own, xs: jax.nn.relu(xs[0]),
     "relu6": lambda _node, _own, xs: jax.nn.relu6(xs[0]),

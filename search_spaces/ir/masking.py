@@ -7,16 +7,9 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jaxtyping import Float, Int
 
-from kernels.epilogue import ACTIVATIONS
 from search_spaces.ir.elastic import Elastic
+from search_spaces.ir.fusion import LIVE_AXES, fused_activations
 from search_spaces.ir.graph import Graph, Node
-
-# What the kernels are told of a masked node: the parameter and its axes.
-_LIVE_AXES: Mapping[str, tuple[str, tuple[int, ...]]] = {
-    "depthwise": ("weight", (0, 2)),
-    "pointwise": ("weight", (0, 1)),
-    "batch_norm": ("scale", (0,)),
-}
 
 
 def mask(
@@ -50,12 +43,20 @@ class Active:
     dead channels are cleared, forwards and in its gradient.
 
     Args:
-        sizes: of our kernels' nodes, the live sizes of the axes that `_LIVE_AXES` names.
+        sizes: of our kernels' nodes, the live sizes of the axes that `LIVE_AXES` names.
         borders: of such a passage, `(tensor, node that reads it)`, the live channels.
     """
 
     sizes: Mapping[str, Int[Array, " k"]]
     borders: Mapping[tuple[str, str], Int[Array, ""]]
+
+    def cleared(self, x: Float[Array, "*n c"], name: str, reader: Node) -> Float[Array, "*n c"]:
+        """A tensor as a node may read it."""
+        if (name, reader.name) not in self.borders:
+            return x
+        live = self.borders[name, reader.name]
+        channel = lax.broadcasted_iota(live.dtype, x.shape, x.ndim - 1)
+        return jnp.where(channel < jnp.broadcast_to(live, x.shape), x, jnp.zeros_like(x))
 
 
 def active_of(elastic: Elastic, graph: Graph, slots: Int[Array, " s"]) -> Active:
@@ -69,17 +70,17 @@ def active_of(elastic: Elastic, graph: Graph, slots: Int[Array, " s"]) -> Active
         if node.name in written:
             continue
         source = node.inputs[0]
-        if node.op not in _LIVE_AXES:
+        if node.op not in LIVE_AXES:
             borders |= {(x, node.name): written[x] for x in node.inputs if x in written}
             continue
-        param, axes = _LIVE_AXES[node.op]
+        param, axes = LIVE_AXES[node.op]
         live = [found.get((node.name, param, axis)) for axis in axes]
         if all(size is None for size in live):
             continue
         whole = (jnp.array(node.params[param].shape[axis], slots.dtype) for axis in axes)
         pairs = zip(live, whole, strict=True)
         sizes[node.name] = jnp.stack([w if size is None else size for size, w in pairs])
-        reads, writes = live[0] if node.op == "pointwise" else live[-1], live[-1]
+        reads, writes = live[-2] if node.op in ("conv", "pointwise") else live[-1], live[-1]
         if reads is not None and source not in written:
             borders[source, node.name] = reads
         if writes is not None:
@@ -87,24 +88,3 @@ def active_of(elastic: Elastic, graph: Graph, slots: Int[Array, " s"]) -> Active
             if node.name in fused:
                 written[fused[node.name].name] = writes
     return Active(sizes, borders)
-
-
-def clear(x: Float[Array, "*n c"], live: Int[Array, ""]) -> Float[Array, "*n c"]:
-    """Zeros in dead channels, and in their gradients."""
-    channel = lax.broadcasted_iota(live.dtype, x.shape, x.ndim - 1)
-    return jnp.where(channel < jnp.broadcast_to(live, x.shape), x, jnp.zeros_like(x))
-
-
-def fused_activations(graph: Graph) -> dict[str, Node]:
-    """Activations that alone read a node of our kernels, by its name: one pass computes both."""
-    readers: dict[str, list[Node]] = {}
-    for node in graph.nodes:
-        for name in node.inputs:
-            readers.setdefault(name, []).append(node)
-    return {
-        node.name: readers[node.name][0]
-        for node in graph.nodes
-        if node.op in _LIVE_AXES
-        and node.name not in graph.outputs
-        and [reader.op in ACTIVATIONS for reader in readers.get(node.name, ())] == [True]
-    }

@@ -1,7 +1,7 @@
-// One row of a correlation over vectors of channels, in tiles whose sums stay in registers.
+// Depthwise convolution of one vector of channels, in tiles whose sums stay in registers.
 
-#ifndef HWNAS_DEPTHWISE_CONV_CPU_ROWS_H_
-#define HWNAS_DEPTHWISE_CONV_CPU_ROWS_H_
+#ifndef HWNAS_CPP_DEPTHWISE_H_
+#define HWNAS_CPP_DEPTHWISE_H_
 
 #include "cpp/activations.h"
 #include "cpp/vectors.h"
@@ -13,13 +13,6 @@ constexpr int kMaxTaps = 7;  // of a row in one tile; longer rows take several p
 // Distances in floats between neighbours of a map or a kernel.
 struct Pitch {
   Index row, pixel;
-};
-
-// What is done to a sum before it is stored for the last time: a bias is added (null for none), then
-// the result activated.
-struct Finish {
-  const float* bias;
-  int64_t activation;
 };
 
 // `rows` rows of taps over T output pixels that lie `Step` input pixels apart. `in` is the pixel
@@ -55,7 +48,8 @@ void Correlate(const Tile& a) {
   }
   if (a.finish.bias) {
     const Vec bias = Load(a.finish.bias);
-    UNROLL for (int t = 0; t < T; ++t) sum[t] = Activate(a.finish.activation, sum[t] + bias);
+    UNROLL for (int t = 0; t < T; ++t) sum[t] += bias;
+    ActivateAll(a.finish.activation, sum);
   }
   UNROLL for (int t = 0; t < T; ++t) Store(a.out + t * a.out_pixel, sum[t]);
 }
@@ -119,9 +113,12 @@ struct Row {
 
 // A row that meets no input.
 void EmptyRow(const Row& a) {
-  Vec value = {};
-  if (a.finish.bias) value = Activate(a.finish.activation, Load(a.finish.bias));
-  for (int x = 0; x < a.out_width; ++x) Store(a.out + x * a.out_pixel, value);
+  Vec value[1] = {};
+  if (a.finish.bias) {
+    value[0] = Load(a.finish.bias);
+    ActivateAll(a.finish.activation, value);
+  }
+  for (int x = 0; x < a.out_width; ++x) Store(a.out + x * a.out_pixel, value[0]);
 }
 
 void CorrelateRow(const Row& a) {
@@ -151,6 +148,46 @@ void CorrelateRow(const Row& a) {
   }
 }
 
+struct Shape {
+  Index batches, n, height, width, out_height, out_width, channels, kernel, stride, padding;
+};
+
+// The part of a kernel that lives.
+struct Live {
+  int kernel, channels, offset, padding;
+};
+
+// Distance in floats from an item's maps to those of the task's next item: fetched meanwhile,
+// since channels of one pixel at a time are too sparse for the hardware to foresee.
+struct Ahead {
+  Index in, out;
+};
+
+// Fetches the `part`-th of `parts` parts of a map.
+template <int Write>
+inline void Prefetch(const float* map, Index pixels, Index pixel, Index part, Index parts) {
+  const Index to = pixels * (part + 1) / parts;
+  for (Index i = pixels * part / parts; i < to; ++i) __builtin_prefetch(map + i * pixel, Write, 2);
+}
+
+// Pointers are at the item's first channel; `pixel` is the distance between pixels.
+void ForwardItem(const Shape& s, const Live& live, const float* x, const float* weight,
+                 Finish finish, float* out, Index pixel, Ahead ahead) {
+  const Pitch taps{s.kernel * pixel, pixel};
+  const float* corner = weight + live.offset * (taps.row + taps.pixel);
+  for (int y = 0; y < s.out_height; ++y) {
+    if (ahead.in) {
+      Prefetch<0>(x + ahead.in, s.height * s.width, pixel, y, s.out_height);
+      Prefetch<1>(out + ahead.out, s.out_height * s.out_width, pixel, y, s.out_height);
+    }
+    const int top = y * int(s.stride) - live.padding;
+    const int from = std::max(0, -top), to = std::min(live.kernel, int(s.height) - top);
+    CorrelateRow({x + (top + from) * s.width * pixel, {s.width * pixel, pixel}, int(s.width),
+                  corner + from * taps.row, taps, to - from, live.kernel, int(s.stride),
+                  -live.padding, out + y * s.out_width * pixel, pixel, int(s.out_width), finish});
+  }
+}
+
 }  // namespace
 
-#endif  // HWNAS_DEPTHWISE_CONV_CPU_ROWS_H_
+#endif  // HWNAS_CPP_DEPTHWISE_H_
