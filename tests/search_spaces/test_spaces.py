@@ -65,7 +65,7 @@ class Everything(SearchSpace):
                 x = b.activation("relu6", x, "relu6")
         x = b.repeat("depth", x, lambda x, _: self._residual(b, x))
         with b.block("head"):
-            x = b.squeeze_excite(x, 3)
+            x = b.node("keep", "identity", (b.squeeze_excite(x, 3),))
             x = b.activation("sigmoid", b.pointwise("mix", x, 6), "sigmoid")
             x = b.node("pool", "global_pool", (x,))
             x = b.activation("hswish", b.node("flat", "reshape", (x,), shape=(6,)), "hswish")
