@@ -28,6 +28,18 @@ class TestMobileNetV3(SpaceSuite):
     )
 
 
+class TestNasBenchMacro(SpaceSuite):
+    space = create(
+        "nasbench_macro",
+        resolution=(8, 9),
+        stem=4,
+        widths=(8,),
+        strides=(2,),
+        layers=(3,),
+        head=16,
+    )
+
+
 @dataclass(frozen=True)
 class Everything(SearchSpace):
     """Uses each op and verb once, with elastic widths that reach later blocks, to test them all."""

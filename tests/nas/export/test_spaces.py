@@ -37,7 +37,8 @@ SMALL: dict[str, dict[str, Any]] = {
         "squeeze_excite": (False, True),
         "depth": (1, 2),
         "head": (48, 64),
-    }
+    },
+    "nasbench_macro": {"resolution": (8, 9), "stem": 8, "widths": (8, 16, 24), "head": 32},
 }
 
 Tree = dict[str, dict[str, np.ndarray]]
