@@ -13,6 +13,7 @@ _SPACES: Registry[type[SearchSpace]] = Registry(
     {
         "mobilenet_v3": "search_spaces.mobilenet_v3:MobileNetV3",
         "nasbench_macro": "search_spaces.nasbench_macro:NasBenchMacro",
+        "resnet": "search_spaces.resnet:ResNet",
     },
 )
 names = _SPACES.names

@@ -40,6 +40,23 @@ class TestNasBenchMacro(SpaceSuite):
     )
 
 
+class TestResNet(SpaceSuite):
+    space = create(
+        "resnet",
+        resolution=(6,),
+        channels=1,
+        classes=10,
+        stem=32,
+        stem_strides=(1, 2),
+        widths=(16, 32),
+        strides=(1, 2),
+        base_depth=(1, 1),
+        depth=(0, 1),
+        expand=(1, 2),
+        width=(0.5, 1),
+    )
+
+
 @dataclass(frozen=True)
 class Everything(SearchSpace):
     """Uses each op and verb once, with elastic widths that reach later blocks, to test them all."""
