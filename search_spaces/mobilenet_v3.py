@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
+from search_spaces.convnets import divisible, inverted_residual
 from search_spaces.errors import InputError
 from search_spaces.ir.builder import Builder, Tensor
 from search_spaces.registry import PARAMETERS
@@ -89,7 +90,7 @@ class MobileNetV3(SearchSpace):
         with b.block("stem"):
             x = b.conv("conv", x, self._scaled(self.stem), 3, self.stem_stride)
             x = b.activation("act", b.batch_norm("bn", x), "hswish")
-            x = _inverted_residual(b, x, b.channels(x), 3, 1, b.channels(x), "relu", False)
+            x = inverted_residual(b, x, b.channels(x), 3, 1, b.channels(x), "relu", False)
         for s in range(len(self.widths)):
             with b.scope(f"s{s}"):
                 x = b.repeat(f"s{s}.depth", x, self._stage(b, s))
@@ -108,42 +109,13 @@ class MobileNetV3(SearchSpace):
         def body(x: Tensor, i: int) -> Tensor:
             stride = self.strides[s] if i == 0 else 1
             kernel = int(b.pick(f"s{s}.b{i}.kernel"))
-            expanded = _divisible(b.channels(x) * float(b.pick(f"s{s}.b{i}.expand")))
+            expanded = divisible(b.channels(x) * float(b.pick(f"s{s}.b{i}.expand")))
             features = self._scaled(self.widths[s])
-            return _inverted_residual(
+            return inverted_residual(
                 b, x, expanded, kernel, stride, features, activation, self.squeeze_excite[s]
             )
 
         return body
 
     def _scaled(self, channels: int) -> int:
-        return _divisible(channels * self.width)
-
-
-def _inverted_residual(
-    b: Builder,
-    x: Tensor,
-    expanded: int,
-    kernel: int,
-    stride: int,
-    features: int,
-    activation: str,
-    squeeze_excite: bool,
-) -> Tensor:
-    """Expand, depthwise, squeeze-excite, project; a residual where the shape stays."""
-    y = x
-    if expanded != b.channels(x):
-        y = b.batch_norm("expand_bn", b.pointwise("expand", y, expanded))
-        y = b.activation("expand_act", y, activation)
-    y = b.batch_norm("depthwise_bn", b.depthwise("depthwise", y, kernel, stride))
-    y = b.activation("depthwise_act", y, activation)
-    if squeeze_excite:
-        y = b.squeeze_excite(y, _divisible(b.channels(y) // 4))
-    y = b.batch_norm("project_bn", b.pointwise("project", y, features))
-    return b.add("add", x, y) if b.shape(x) == b.shape(y) else y
-
-
-def _divisible(channels: float, divisor: int = 8) -> int:
-    """Nearest multiple of `divisor`, never more than 10 % below (MobileNet's rule)."""
-    rounded = max(divisor, int(channels + divisor / 2) // divisor * divisor)
-    return rounded + divisor if rounded < 0.9 * channels else rounded
+        return divisible(channels * self.width)

@@ -9,7 +9,12 @@ from search_spaces.named import Registry, hint
 from search_spaces.space import SearchSpace
 
 _SPACES: Registry[type[SearchSpace]] = Registry(
-    "space", {"mobilenet_v3": "search_spaces.mobilenet_v3:MobileNetV3"}
+    "space",
+    {
+        "mobilenet_v3": "search_spaces.mobilenet_v3:MobileNetV3",
+        "nasbench_macro": "search_spaces.nasbench_macro:NasBenchMacro",
+        "resnet": "search_spaces.resnet:ResNet",
+    },
 )
 names = _SPACES.names
 

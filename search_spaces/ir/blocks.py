@@ -30,7 +30,7 @@ def split_blocks(graph: Graph) -> dict[str, Graph]:
     Node names lose the block's name, inputs become `x0`, `x1`, … in the order they are first read.
 
     Raises:
-        InputError: a node stands in no block.
+        InputError: a node stands in no block, or a block holds no node.
     """
     members: dict[str, list[str]] = {name: [] for name in graph.blocks}
     owner: dict[str, str] = {}
@@ -42,6 +42,9 @@ def split_blocks(graph: Graph) -> dict[str, Graph]:
             raise InputError(f"node {node.name!r} stands in no block: draw it inside b.block()")
         members[prefix].append(node.name)
         owner[node.name] = prefix
+    empty = [name for name, nodes in members.items() if not nodes]
+    if empty:
+        raise InputError(f"block {empty[0]!r} holds no node: draw an `identity` inside it")
     leaving = set(graph.outputs)
     for node in graph.nodes:
         leaving |= {i for i in node.inputs if i in owner and owner[i] != owner[node.name]}

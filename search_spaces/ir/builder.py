@@ -127,7 +127,10 @@ class Builder:
     def branch(
         self, knob: str, branches: Mapping[str, Callable[[Tensor], Tensor]], x: Tensor
     ) -> Tensor:
-        """The chosen branch, drawn in a scope of its name; in the super-graph all, selected."""
+        """The chosen branch, drawn in a scope of its name; in the super-graph all, selected.
+
+        A branch that changes nothing draws an `identity`: a block can't be empty.
+        """
         options = self._knob(knob).options
         if tuple(branches) != options:
             raise GraphError(f"knob {knob!r} has options {options}, branches {tuple(branches)}")

@@ -43,7 +43,8 @@ def cheapest(blocks: BlockMap, per_unit: Float[np.ndarray, " u"]) -> Extreme:
         raise RunError(f"the blocks of {blocks.space.name} share too many knobs: {names}")
     settings = np.zeros((prod(int(cardinality[k]) for k in shared), len(cardinality)), np.int64)
     settings[:, shared] = list(product(*(range(int(cardinality[k])) for k in shared)))
-    settings = np.unique(blocks.space.canonical(settings), axis=0)
+    settings = blocks.space.canonical(settings)
+    settings = settings[np.unique(blocks.radix(settings, tuple(shared)), return_index=True)[1]]
     total = np.zeros(len(settings))
     for slot in blocks.slots:
         least = _least(blocks, slot, per_unit, shared).min(1)

@@ -161,6 +161,7 @@ OPS: Mapping[str, Op] = {
     "batch_norm": Op(_same, frozenset({"epsilon"}), _batch_norm_params),
     **{name: Op(_same) for name in ACTIVATIONS},
     "softmax": Op(_same),
+    "identity": Op(_same),
     "add": Op(_identical, arity=2),
     "mul": Op(_scale, arity=2),
     "max_pool": Op(_window, _WINDOW),

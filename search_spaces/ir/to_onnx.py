@@ -308,6 +308,7 @@ EMITTERS: Mapping[str, Callable[[Writer, Node], None]] = {
     "hsigmoid": _hsigmoid,
     "sigmoid": _same("Sigmoid"),
     "gelu": _gelu,
+    "identity": _same("Identity"),
     "add": _same("Add"),
     "mul": _same("Mul"),
     "max_pool": _max_pool,

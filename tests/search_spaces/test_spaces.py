@@ -28,6 +28,35 @@ class TestMobileNetV3(SpaceSuite):
     )
 
 
+class TestNasBenchMacro(SpaceSuite):
+    space = create(
+        "nasbench_macro",
+        resolution=(8, 9),
+        stem=4,
+        widths=(8,),
+        strides=(2,),
+        layers=(3,),
+        head=16,
+    )
+
+
+class TestResNet(SpaceSuite):
+    space = create(
+        "resnet",
+        resolution=(6,),
+        channels=1,
+        classes=10,
+        stem=32,
+        stem_strides=(1, 2),
+        widths=(16, 32),
+        strides=(1, 2),
+        base_depth=(1, 1),
+        depth=(0, 1),
+        expand=(1, 2),
+        width=(0.5, 1),
+    )
+
+
 @dataclass(frozen=True)
 class Everything(SearchSpace):
     """Uses each op and verb once, with elastic widths that reach later blocks, to test them all."""
@@ -65,7 +94,7 @@ class Everything(SearchSpace):
                 x = b.activation("relu6", x, "relu6")
         x = b.repeat("depth", x, lambda x, _: self._residual(b, x))
         with b.block("head"):
-            x = b.squeeze_excite(x, 3)
+            x = b.node("keep", "identity", (b.squeeze_excite(x, 3),))
             x = b.activation("sigmoid", b.pointwise("mix", x, 6), "sigmoid")
             x = b.node("pool", "global_pool", (x,))
             x = b.activation("hswish", b.node("flat", "reshape", (x,), shape=(6,)), "hswish")

@@ -37,7 +37,19 @@ SMALL: dict[str, dict[str, Any]] = {
         "squeeze_excite": (False, True),
         "depth": (1, 2),
         "head": (48, 64),
-    }
+    },
+    "nasbench_macro": {"resolution": (8, 9), "stem": 8, "widths": (8, 16, 24), "head": 32},
+    "resnet": {
+        "resolution": (18, 24),
+        "channels": 1,
+        "classes": 10,
+        "widths": (32, 64),
+        "strides": (1, 2),
+        "base_depth": (1, 2),
+        "depth": (0, 1),
+        "expand": (0.25, 0.5),
+        "width": (0.75, 1.0),
+    },
 }
 
 Tree = dict[str, dict[str, np.ndarray]]
