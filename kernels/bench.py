@@ -1,4 +1,7 @@
-"""Compare the implementations of an operation on this machine: `python -m kernels.bench`."""
+"""Compare the implementations of an operation on this machine: `python -m kernels.bench`.
+
+With `--peer torch` PyTorch computes the same, on a CPU by oneDNN; it must be installed for that.
+"""
 
 import argparse
 import json
@@ -7,6 +10,8 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
+from importlib import import_module
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +22,10 @@ from rich.table import Table
 from kernels.inventory import OPERATIONS, Spec, specs
 
 _BASELINE = "reference"
+
+Case = tuple[str, str]
+# Called with a spec and its operands.
+Peer = Callable[[Spec, tuple[Array, ...]], tuple[Callable[[], Any], Callable[[], Any]] | None]
 
 
 @dataclass(frozen=True)
@@ -31,18 +40,50 @@ class Row:
     both_ratio: float
     forward_gflops: float
     forward_gbytes: float
+    share_of_limit: float
 
 
-def measure(spec: Spec, batch: int, runs: int) -> list[Row]:
+@dataclass(frozen=True)
+class Limits:
+    """What the machine reaches in a large matrix product, and in copying a large array."""
+
+    gflops: float
+    gbytes: float
+
+    def share(self, spec: Spec, batch: int, ms: float) -> float:
+        """The least time that the machine needs for a shape, as a share of the time taken.
+
+        Williams et al., "Roofline", CACM 2009.
+        """
+        least_s = max(spec.flops(batch) / 1e9 / self.gflops, spec.bytes(batch) / 1e9 / self.gbytes)
+        return least_s * 1e3 / ms
+
+
+def limits(runs: int = 5) -> Limits:
+    """Measure them on the default device."""
+    side, size = 2048, 1 << 26
+    square, line = jnp.ones((side, side)), jnp.ones(size)
+    product, copy = partial(jax.jit(jnp.dot), square, square), partial(jax.jit(jnp.negative), line)
+    calls = {("dot", ""): product, ("copy", ""): copy}
+    ms = {name: took for (name, _), took in _medians(calls, runs).items()}
+    return Limits(2 * side**3 / ms["dot"] / 1e6, 2 * 4 * size / ms["copy"] / 1e6)
+
+
+def measure(
+    spec: Spec, batch: int, runs: int, limit: Limits, peer: Peer | None = None
+) -> list[Row]:
     """Time every implementation that can run, in turns so that a busy moment hits them alike.
 
     Args:
         spec: the shape.
         batch: images.
         runs: timed runs of each, after one that compiles.
+        limit: of the machine.
+        peer: another library's forward pass and forward with backward, for the spec's operands; or
+            None where it has no such operation.
     """
     operands = spec.operands(batch, jax.random.key(0))
-    calls: dict[tuple[str, str], Callable[[], Array | tuple[Array, ...]]] = {}
+    calls: dict[Case, Callable[[], Any]] = {}
     for name in spec.operation.here():
         run = spec.call(name)
         try:
@@ -52,17 +93,25 @@ def measure(spec: Spec, batch: int, runs: int) -> list[Row]:
         both = jax.jit(partial(_forward_and_gradients, run))
         calls[name, "forward"] = partial(jax.jit(run), *operands)
         calls[name, "both"] = partial(both, jnp.ones(out.shape), *operands)
+    theirs = peer(spec, operands) if peer else None
+    if theirs is not None:
+        calls["peer", "forward"], calls["peer", "both"] = theirs
+    median = _medians(calls, runs)
+    names = dict.fromkeys(name for name, _ in calls)
+    return [_row(spec, batch, name, median, limit) for name in names]
+
+
+def _medians(calls: dict[Case, Callable[[], Any]], runs: int) -> dict[Case, float]:
+    """Milliseconds of each call."""
     for call in calls.values():
         jax.block_until_ready(call())
-    samples: dict[tuple[str, str], list[float]] = {case: [] for case in calls}
+    samples: dict[Case, list[float]] = {case: [] for case in calls}
     for _ in range(runs):
         for case, call in calls.items():
             start = time.perf_counter()
             jax.block_until_ready(call())
             samples[case].append((time.perf_counter() - start) * 1e3)
-    median = {case: statistics.median(times) for case, times in samples.items()}
-    names = dict.fromkeys(name for name, _ in calls)
-    return [_row(spec, batch, name, median) for name in names]
+    return {case: statistics.median(times) for case, times in samples.items()}
 
 
 def _forward_and_gradients(
@@ -72,7 +121,7 @@ def _forward_and_gradients(
     return (y, *pull_back(g))
 
 
-def _row(spec: Spec, batch: int, name: str, median_ms: dict[tuple[str, str], float]) -> Row:
+def _row(spec: Spec, batch: int, name: str, median_ms: dict[Case, float], limit: Limits) -> Row:
     forward, both = median_ms[name, "forward"], median_ms[name, "both"]
     return Row(
         spec=spec.name,
@@ -83,20 +132,24 @@ def _row(spec: Spec, batch: int, name: str, median_ms: dict[tuple[str, str], flo
         both_ratio=median_ms[_BASELINE, "both"] / both,
         forward_gflops=spec.flops(batch) / forward / 1e6,
         forward_gbytes=spec.bytes(batch) / forward / 1e6,
+        share_of_limit=limit.share(spec, batch, forward),
     )
 
 
-def _table(operation: str, rows: list[Row], batch: int) -> Table:
+def _table(operation: str, rows: list[Row], batch: int, limit: Limits) -> Table:
     device = jax.devices()[0].device_kind
-    table = Table(title=f"{operation}, batch {batch}, {device}; x = times the {_BASELINE}")
+    about = f"limit {limit.gflops:.0f} GFLOP/s, {limit.gbytes:.0f} GB/s"
+    title = f"{operation}, batch {batch}, {device}, {about}; x = times the {_BASELINE}"
+    table = Table(title=title, caption="both: forward and backward; rates are of the forward pass")
     for heading in ("shape", "implementation"):
         table.add_column(heading)
-    for heading in ("forward ms", "x", "forward + backward ms", "x", "GFLOP/s", "GB/s"):
+    for heading in ("forward ms", "x", "both ms", "x", "GFLOP/s", "GB/s", "share"):
         table.add_column(heading, justify="right")
     for row in rows:
         figures = (row.forward_ms, row.forward_ratio, row.both_ms, row.both_ratio)
         rates = (row.forward_gflops, row.forward_gbytes)
         cells = [f"{value:.2f}" for value in figures] + [f"{value:.1f}" for value in rates]
+        cells.append(f"{row.share_of_limit:.0%}")
         table.add_row(row.spec, row.implementation, *cells)
     return table
 
@@ -107,19 +160,25 @@ def main() -> None:
     parser.add_argument("--op", choices=OPERATIONS, default=OPERATIONS[0])
     parser.add_argument("--batch", type=int, default=128, help="images (default: %(default)s)")
     parser.add_argument("--runs", type=int, default=7, help="timed runs (default: %(default)s)")
-    parser.add_argument("--only", default="", help="shapes whose name contains this")
+    parser.add_argument("--only", default="", help="shapes whose name contains one of these")
+    parser.add_argument("--peer", choices=["torch"], help="time this library too")
     parser.add_argument("--json", action="store_true", help="rows as JSON on stdout")
     arguments = parser.parse_args()
     every = specs(arguments.op)
-    chosen = [spec for spec in every if arguments.only in spec.name]
+    wanted = arguments.only.split(",")
+    chosen = [spec for spec in every if any(part in spec.name for part in wanted)]
     if not chosen:
         names = ", ".join(spec.name for spec in every)
         parser.error(f"--only {arguments.only}: no such shape; there are: {names}")
-    rows = [row for spec in chosen for row in measure(spec, arguments.batch, arguments.runs)]
+    peer = import_module("kernels.bench_torch").peer if arguments.peer else None
+    limit = limits()
+    measured = (measure(spec, arguments.batch, arguments.runs, limit, peer) for spec in chosen)
+    rows = [row for of_spec in measured for row in of_spec]
     if arguments.json:
-        print(json.dumps([asdict(row) for row in rows], indent=1))  # noqa: T201
+        found = {"limit": asdict(limit), "rows": [asdict(row) for row in rows]}
+        print(json.dumps(found, indent=1))  # noqa: T201
     else:
-        Console().print(_table(arguments.op, rows, arguments.batch))
+        Console().print(_table(arguments.op, rows, arguments.batch, limit))
 
 
 if __name__ == "__main__":

@@ -19,10 +19,10 @@ from jaxtyping import Float, Int, UInt8
 from nas.data.augment import normalise
 from nas.data.dataset import Dataset, Split
 from nas.data.resize import resize
-from nas.supernet.executors import Executors, Params, input_size
+from nas.supernet.executors import Executors, input_size
 from search_spaces.ir.builder import Option
 from search_spaces.ir.graph import Graph
-from search_spaces.ir.interpret import Stats
+from search_spaces.ir.interpret import Params, Stats
 from search_spaces.space import Archs
 
 _BATCH = 256
@@ -60,6 +60,7 @@ class SupernetEvaluator:
         self.validation = Split(
             data.validation.images[:validation_images], data.validation.labels[:validation_images]
         )
+        self.elastic = executors.for_evaluation()
         self.at_once = jax.default_backend() != "cpu" if at_once is None else at_once
         self._programs = cache(self._make_programs)
         self._known: dict[bytes, float] = {}
@@ -80,23 +81,23 @@ class SupernetEvaluator:
         groups: dict[tuple[Option, ...], list[int]] = {}
         for i, arch in enumerate(archs):
             groups.setdefault(self.executors.static_options(arch), []).append(i)
-        slots = self.executors.slots(archs)
+        rows = self.elastic.rows(archs)
         out = np.zeros(len(archs))
         for static, members in groups.items():
             for first in range(0, len(members), _GROUP):
                 some = members[first : first + _GROUP]
-                out[some] = self._group(static, list(slots[some]), split)
+                out[some] = self._group(static, list(rows[some]), split)
         return out
 
     def _group(
-        self, static: tuple[Option, ...], slots: list[Int[np.ndarray, " s"]], split: Split
+        self, static: tuple[Option, ...], rows: list[Int[np.ndarray, " k"]], split: Split
     ) -> Float[np.ndarray, " n"]:
         run = self._programs(static)
         size = input_size(self.executors.super_graph(static))
-        found = [run.moments(slots, self.params, x) for x in self._calibration_batches(size)]
+        found = [run.moments(rows, self.params, x) for x in self._calibration_batches(size)]
         stats = [_pool(list(of_network)) for of_network in zip(*found, strict=True)]
-        networks = run.fold(list(zip(slots, stats, strict=True)), self.params)
-        right = np.zeros(len(slots), int)
+        networks = run.fold(list(zip(rows, stats, strict=True)), self.params)
+        right = np.zeros(len(rows), int)
         for images, labels in zip(_batches(split.images), _batches(split.labels), strict=True):
             missing = _BATCH - len(images) if len(split.labels) > _BATCH else 0
             padded = np.concatenate([images, np.zeros((missing, *images.shape[1:]), np.uint8)])
@@ -105,18 +106,18 @@ class SupernetEvaluator:
         return right / len(split.labels)
 
     def _make_programs(self, static: tuple[Option, ...]) -> "_Programs":
-        executors = self.executors
+        elastic = self.elastic
 
-        def moments(slots: Array, params: Params, images: Array) -> Stats:
-            return executors.masked(params, slots, images, static)[1]
+        def moments(row: Array, params: Params, images: Array) -> Stats:
+            return elastic(params, row, images, static)[1]
 
-        def fold(network: tuple[Array, Stats], params: Params) -> tuple[Array, Params]:
-            slots, stats = network
-            return slots, executors.fold(params, slots, static, stats)
+        def fold(network: tuple[Array, Stats], params: Params) -> tuple[Array, Any]:
+            row, stats = network
+            return row, elastic.fold(params, row, static, stats)
 
-        def right(network: tuple[Array, Params], images: Array, labels: Array) -> Array:
-            slots, params = network
-            classes = jnp.argmax(executors.folded(params, slots, images, static), -1)
+        def right(network: tuple[Array, Any], images: Array, labels: Array) -> Array:
+            row, folded = network
+            classes = jnp.argmax(elastic.infer(folded, row, images, static), -1)
             return jnp.sum(classes.astype(labels.dtype) == labels)
 
         return _Programs(*(_population(f, self.at_once) for f in (moments, fold, right)))
@@ -143,8 +144,8 @@ class _Programs:
     """What is compiled for one choice of static knobs; each takes a list, and gives one.
 
     Args:
-        moments: of slots, the weights and images: batch statistics.
-        fold: of slots and pooled statistics, and the weights: a network.
+        moments: of a row, the weights and images: batch statistics.
+        fold: of a row and pooled statistics, and the weights: a network.
         right: of a network, images and labels: how many it gets right.
     """
 

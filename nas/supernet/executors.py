@@ -1,29 +1,54 @@
 """Running sub-networks with the weights of the super-network.
 
-Two executors, exact against each other: `sliced` compiles the sub-network's own graph and costs
-what it costs; `masked` compiles the super-graph once and takes the architecture as data. Static
-knobs (input resolution) are compiled in by both.
+Three executors, exact against each other: `sliced` compiles the sub-network's own graph; `masked`
+and `switch` compile one program for all and take the architecture as data. All compile in the
+static knobs (input resolution). Which of them is used where is decided here.
 """
 
-from collections.abc import Mapping
 from functools import cache
+from typing import Any, Protocol
 
+import jax
 import numpy as np
 from jax import Array
-from jaxtyping import Float, Int, Int32
+from jaxtyping import Int, Int32
 
+from kernels.inventory import in_use
+from nas.supernet.masked import Images, Logits, Masked, Static
+from nas.supernet.switch import Switched
 from search_spaces.ir.blocks import BlockMap
-from search_spaces.ir.builder import Option
+from search_spaces.ir.count import count
 from search_spaces.ir.elastic import Elastic, cut
 from search_spaces.ir.graph import Graph
-from search_spaces.ir.interpret import Stats, apply
-from search_spaces.ir.masking import active_of, mask, switches_of
-from search_spaces.ir.passes import fold_batchnorm, fold_params
+from search_spaces.ir.interpret import Params, Stats, apply
 from search_spaces.space import Arch, Archs, SearchSpace
 
-Params = Mapping[str, Mapping[str, Array]]
-Images = Float[Array, "n h w c"]
-Logits = Float[Array, "n classes"]
+# `switch` takes about twice as long to compile as `masked`, for each choice of static knobs, and
+# then a fifth less time a member (measured on two cores, five stages of four blocks): it pays from
+# about this many multiply-accumulates of training on.
+_PAYS_MACS = 2e11
+
+
+class ElasticExecutor(Protocol):
+    """One program for every architecture with the same static knobs."""
+
+    def rows(self, archs: Archs) -> Int32[np.ndarray, "n k"]:
+        """Architectures as the program takes them."""
+        ...
+
+    def __call__(
+        self, params: Params, row: Int[Array, " k"], images: Images, static: Static
+    ) -> tuple[Logits, Stats]:
+        """Logits of the architecture, and its batch statistics (zero where it has none)."""
+        ...
+
+    def fold(self, params: Params, row: Int[Array, " k"], static: Static, stats: Stats) -> Any:
+        """A network that normalises with `stats`, for `infer`."""
+        ...
+
+    def infer(self, network: Any, row: Int[Array, " k"], images: Images, static: Static) -> Logits:
+        """Logits of a network that `fold` made."""
+        ...
 
 
 class Executors:
@@ -37,71 +62,31 @@ class Executors:
     def __init__(self, space: SearchSpace, blocks: BlockMap | None = None) -> None:
         self.space = space
         self.blocks = blocks or BlockMap(space)
-        self.elastic = Elastic(space, self.blocks)
         self.super_graph = cache(self._super_graph)
-        self._folded_graph = cache(lambda static: fold_batchnorm(self.super_graph(static)))
+        self.masked = Masked(Elastic(space, self.blocks), self.super_graph)
+        self.switch = Switched(self.blocks, self.super_graph)
 
     def sliced(
         self, params: Params, graph: Graph, images: Images, stats: Stats | None = None
     ) -> tuple[Logits, Stats]:
         """Logits of a concrete graph with its slice of `params`, and its batch statistics."""
-        (logits,), found = apply(graph, cut(params, graph), {_input(graph): images}, stats=stats)
+        (image,) = graph.inputs
+        (logits,), found = apply(graph, cut(params, graph), {image: images}, stats=stats)
         return logits, found
 
-    def masked(
-        self,
-        params: Params,
-        slots: Int[Array, " s"],
-        images: Images,
-        static: tuple[Option, ...],
-    ) -> tuple[Logits, Stats]:
-        """The same for the architecture that `slots` describes, in the super-graph.
+    def for_training(self, examples: int) -> ElasticExecutor:
+        """The faster of `masked` and `switch` for so many images, compiling included."""
+        statics = np.prod([len(self.space.knobs[i].options) for i in self.static_knobs])
+        macs = count(self.space.build(self.space.largest())).macs
+        long = examples * macs > _PAYS_MACS * float(statics)
+        return self.switch if long and jax.default_backend() == "cpu" else self.masked
 
-        Args:
-            params: of the super-network.
-            slots: a row of `Elastic.encode`.
-            images: at the resolution of `static`.
-            static: options of the static knobs, compiled in.
-        """
-        graph = self.super_graph(static)
-        (logits,), found = apply(
-            graph,
-            mask(self.elastic, params, slots),
-            {_input(graph): images},
-            switches=switches_of(self.elastic, slots),
-            active=active_of(self.elastic, graph, slots),
-        )
-        return logits, found
+    def for_evaluation(self) -> ElasticExecutor:
+        """`masked`, but `switch` on a CPU whose kernels can't skip what does not live."""
+        skips = jax.default_backend() != "cpu" or in_use("pointwise_conv").name == "cpu"
+        return self.masked if skips else self.switch
 
-    def fold(
-        self, params: Params, slots: Int[Array, " s"], static: tuple[Option, ...], stats: Stats
-    ) -> Params:
-        """Masked parameters with batch-norm statistics worked into them, for `folded`."""
-        return fold_params(self.super_graph(static), mask(self.elastic, params, slots), stats)
-
-    def folded(
-        self,
-        params: Params,
-        slots: Int[Array, " s"],
-        images: Images,
-        static: tuple[Option, ...],
-    ) -> Logits:
-        """Logits of `masked` from what `fold` gave: one pass over a map where it takes three."""
-        graph = self._folded_graph(static)
-        (logits,), _ = apply(
-            graph,
-            params,
-            {_input(graph): images},
-            switches=switches_of(self.elastic, slots),
-            active=active_of(self.elastic, graph, slots),
-        )
-        return logits
-
-    def slots(self, archs: Archs) -> Int32[np.ndarray, "n s"]:
-        """Rows for `masked`."""
-        return self.elastic.encode(archs)
-
-    def static_options(self, arch: Arch) -> tuple[Option, ...]:
+    def static_options(self, arch: Arch) -> Static:
         """The options of the static knobs that an architecture chooses."""
         return tuple(self.space.knobs[i].options[arch[i]] for i in self.static_knobs)
 
@@ -110,17 +95,13 @@ class Executors:
         """Indices of the static knobs."""
         return tuple(i for i, knob in enumerate(self.space.knobs) if knob.static)
 
-    def _super_graph(self, static: tuple[Option, ...]) -> Graph:
+    def _super_graph(self, static: Static) -> Graph:
         names = (self.space.knobs[i].name for i in self.static_knobs)
         return self.space.build(None, dict(zip(names, static, strict=True)))
 
 
-def _input(graph: Graph) -> str:
-    (name,) = graph.inputs
-    return name
-
-
 def input_size(graph: Graph) -> tuple[int, int]:
     """Height and width of the image that a graph takes."""
-    height, width, _ = graph.inputs[_input(graph)].shape
+    (image,) = graph.inputs
+    height, width, _ = graph.inputs[image].shape
     return height, width

@@ -24,9 +24,9 @@ from nas.data.batches import epoch_order
 from nas.data.dataset import Dataset
 from nas.data.resize import resize
 from nas.supernet.checkpoint import Checkpoints
-from nas.supernet.executors import Executors, Logits, Params, input_size
-from search_spaces.ir.builder import Option
-from search_spaces.ir.interpret import init
+from nas.supernet.executors import Executors, input_size
+from nas.supernet.masked import Logits, Static
+from search_spaces.ir.interpret import Params, init
 
 State = dict[str, Any]
 Gradients = tuple[tuple[Float[Array, ""], Logits], Params]
@@ -53,6 +53,7 @@ class Trainer:
         self.space = executors.space
         batch = min(self.config.batch, len(data.train.labels))
         self.steps = len(data.train.labels) // batch
+        self.elastic = executors.for_training(self.config.epochs * self.steps * batch)
         self.optimiser = _optimiser(self.config, self.steps)
         self.prepare = jax.jit(self._prepare, static_argnums=2)
         self.extreme = cache(self._extreme)
@@ -110,8 +111,8 @@ class Trainer:
         state: State,
         images: Float[Array, "n h w c"],
         labels: Int32[np.ndarray, " n"],
-        static: tuple[Option, ...],
-        members: Int32[np.ndarray, "members s"],
+        static: Static,
+        members: Int32[np.ndarray, "members k"],
     ) -> tuple[State, Float[Array, ""]]:
         """One update of the weights from the largest, the smallest and some other sub-networks.
 
@@ -120,7 +121,7 @@ class Trainer:
             images: prepared, at the resolution of `static`.
             labels: their classes.
             static: options of the static knobs, which all sub-networks of a step share.
-            members: rows of `Executors.slots`.
+            members: rows of the executor `elastic`.
 
         Returns:
             The new state, and the loss of the largest sub-network.
@@ -130,17 +131,15 @@ class Trainer:
         (loss, teacher), grads = self.extreme(static, True)(params, images, hard)
         targets = jax.nn.softmax(teacher) if self.config.distill else hard
         found = [grads, self.extreme(static, False)(params, images, targets)[1]]
-        found += [self.member(params, images, targets, slots, static)[1] for slots in members]
+        found += [self.member(params, images, targets, row, static)[1] for row in members]
         return self.update(state, found), loss
 
-    def _draw(
-        self, rng: np.random.Generator
-    ) -> tuple[tuple[Option, ...], Int32[np.ndarray, "members s"]]:
+    def _draw(self, rng: np.random.Generator) -> tuple[Static, Int32[np.ndarray, "members k"]]:
         """The step's static options and its random members."""
         archs = self.space.sample(rng, max(1, self.config.random_subnets))
         fixed = list(self.executors.static_knobs)
         archs[:, fixed] = archs[:1, fixed]
-        members = self.executors.slots(archs)[: self.config.random_subnets]
+        members = self.elastic.rows(archs)[: self.config.random_subnets]
         return self.executors.static_options(archs[0]), members
 
     def _prepare(
@@ -149,7 +148,7 @@ class Trainer:
         mean, std = jnp.asarray(self.data.mean), jnp.asarray(self.data.std)
         return resize(augment(key, normalise(images, mean, std), self.spec), size)
 
-    def _extreme(self, static: tuple[Option, ...], largest: bool) -> Callable[..., Gradients]:
+    def _extreme(self, static: Static, largest: bool) -> Callable[..., Gradients]:
         """Loss, logits and gradients of the largest or smallest sub-network, compiled for it."""
         arch = self.space.largest() if largest else self.space.smallest()
         for i, option in zip(self.executors.static_knobs, static, strict=True):
@@ -166,12 +165,10 @@ class Trainer:
         params: Params,
         images: Array,
         targets: Logits,
-        slots: Int[Array, " s"],
-        static: tuple[Option, ...],
+        row: Int[Array, " k"],
+        static: Static,
     ) -> Gradients:
-        return gradients(
-            lambda p: self.executors.masked(p, slots, images, static)[0], params, targets
-        )
+        return gradients(lambda p: self.elastic(p, row, images, static)[0], params, targets)
 
     def _update(self, state: State, grads: list[Params]) -> State:
         total = jax.tree.map(lambda *leaves: sum(leaves[1:], start=leaves[0]), *grads)
@@ -185,7 +182,7 @@ class Trainer:
         )
         return {**state, "params": params, "optimiser": optimiser, "average": average}
 
-    def _input_size(self, static: tuple[Option, ...]) -> tuple[int, int]:
+    def _input_size(self, static: Static) -> tuple[int, int]:
         return input_size(self.executors.super_graph(static))
 
     def _hard_targets(self, labels: Int[Array, " n"]) -> Logits:

@@ -35,13 +35,23 @@ class _Trained:
         self.executors = Executors(space)
         self.params = init(space.build(None), jax.random.key(0))
         self.masked = jax.jit(self.executors.masked, static_argnums=3)
-        self.fold = jax.jit(self.executors.fold, static_argnums=2)
-        self.folded = jax.jit(self.executors.folded, static_argnums=3)
-        self.gradient = jax.jit(jax.grad(self._loss), static_argnums=3)
+        self.fold = jax.jit(self.executors.masked.fold, static_argnums=2)
+        self.infer = jax.jit(self.executors.masked.infer, static_argnums=3)
+        self.gradient = jax.jit(
+            jax.grad(self._loss(self.executors.masked), has_aux=True), static_argnums=3
+        )
+        self.switch_infer = jax.jit(self.executors.switch.infer, static_argnums=3)
+        self.switch_gradient = jax.jit(
+            jax.grad(self._loss(self.executors.switch), has_aux=True), static_argnums=3
+        )
 
-    def _loss(self, params, slots, images, static):
-        logits, _ = self.executors.masked(params, slots, images, static)
-        return jnp.sum(jnp.square(logits))
+    @staticmethod
+    def _loss(run):
+        def loss(params, row, images, static):
+            logits, stats = run(params, row, images, static)
+            return jnp.sum(jnp.square(logits)), (logits, stats)
+
+        return loss
 
     @staticmethod
     def images(graph: Graph, n: int = 4) -> jax.Array:
@@ -138,7 +148,7 @@ class SpaceSuite:
             graph = self.space.build(arch)
             images = trained.images(graph)
             static = trained.executors.static_options(arch)
-            slots = trained.executors.slots(arch[None])[0]
+            slots = trained.executors.masked.rows(arch[None])[0]
             expected, stats = trained.executors.sliced(trained.params, graph, images)
             masked, found = trained.masked(trained.params, slots, images, static)
             assert _error(masked, expected) < 1e-4
@@ -148,14 +158,34 @@ class SpaceSuite:
                     found[node]["mean"][:live], moments["mean"], rtol=1e-3, atol=1e-4
                 )
             network = trained.fold(trained.params, slots, static, found)
-            assert _error(trained.folded(network, slots, images, static), expected) < 1e-4
+            assert _error(trained.infer(network, slots, images, static), expected) < 1e-4
+
+    def test_switch_equals_masked_with_its_gradient(self, trained):
+        for arch in self.archs(2):
+            images = trained.images(self.space.build(arch))
+            static = trained.executors.static_options(arch)
+            found, expected = (
+                run(trained.params, executor.rows(arch[None])[0], images, static)
+                for run, executor in (
+                    (trained.switch_gradient, trained.executors.switch),
+                    (trained.gradient, trained.executors.masked),
+                )
+            )
+            largest = max(np.abs(leaf).max() for leaf in jax.tree.leaves(expected[0]))
+            for a, b in zip(jax.tree.leaves(found[0]), jax.tree.leaves(expected[0]), strict=True):
+                np.testing.assert_allclose(a, b, atol=1e-4 * largest)
+            logits, stats = found[1]
+            assert _error(logits, expected[1][0]) < 1e-4
+            row = jnp.asarray(trained.executors.switch.rows(arch[None])[0])
+            network = trained.executors.switch.fold(trained.params, row, static, stats)
+            assert _error(trained.switch_infer(network, row, images, static), logits) < 1e-4
 
     def test_weights_outside_the_slice_change_nothing(self, trained):
         for arch in self.archs(2)[1:]:
             graph = self.space.build(arch)
             images = trained.images(graph)
             static = trained.executors.static_options(arch)
-            slots = trained.executors.slots(arch[None])[0]
+            slots = trained.executors.masked.rows(arch[None])[0]
             inside = _inside(trained.params, graph)
             garbage = jax.tree.map(
                 lambda value, live: jnp.where(live, value, 1e3), trained.params, inside
@@ -163,7 +193,7 @@ class SpaceSuite:
             clean, _ = trained.masked(trained.params, slots, images, static)
             dirty, _ = trained.masked(garbage, slots, images, static)
             assert np.array_equal(clean, dirty)
-            grads = trained.gradient(trained.params, slots, images, static)
+            grads, _ = trained.gradient(trained.params, slots, images, static)
             leaks = jax.tree.map(
                 lambda grad, live: np.abs(np.where(live, 0, grad)).max(), grads, inside
             )
