@@ -60,7 +60,7 @@ class SupernetEvaluator:
         self.validation = Split(
             data.validation.images[:validation_images], data.validation.labels[:validation_images]
         )
-        self.elastic = executors.for_evaluation()
+        self.elastic = executors.elastic
         self.at_once = jax.default_backend() != "cpu" if at_once is None else at_once
         self._programs = cache(self._make_programs)
         self._known: dict[bytes, float] = {}

@@ -5,7 +5,7 @@ and `switch` compile one program for all and take the architecture as data. All 
 static knobs (input resolution). Which of them is used where is decided here.
 """
 
-from functools import cache
+from functools import cache, cached_property
 from typing import Any, Protocol
 
 import jax
@@ -17,16 +17,10 @@ from kernels.inventory import in_use
 from nas.supernet.masked import Images, Logits, Masked, Static
 from nas.supernet.switch import Switched
 from search_spaces.ir.blocks import BlockMap
-from search_spaces.ir.count import count
 from search_spaces.ir.elastic import Elastic, cut
 from search_spaces.ir.graph import Graph
 from search_spaces.ir.interpret import Params, Stats, apply
 from search_spaces.space import Arch, Archs, SearchSpace
-
-# `switch` takes about twice as long to compile as `masked`, for each choice of static knobs, and
-# then a fifth less time a member (measured on two cores, five stages of four blocks): it pays from
-# about this many multiply-accumulates of training on.
-_PAYS_MACS = 2e11
 
 
 class ElasticExecutor(Protocol):
@@ -74,15 +68,13 @@ class Executors:
         (logits,), found = apply(graph, cut(params, graph), {image: images}, stats=stats)
         return logits, found
 
-    def for_training(self, examples: int) -> ElasticExecutor:
-        """The faster of `masked` and `switch` for so many images, compiling included."""
-        statics = np.prod([len(self.space.knobs[i].options) for i in self.static_knobs])
-        macs = count(self.space.build(self.space.largest())).macs
-        long = examples * macs > _PAYS_MACS * float(statics)
-        return self.switch if long and jax.default_backend() == "cpu" else self.masked
+    @cached_property
+    def elastic(self) -> ElasticExecutor:
+        """For random sub-networks `masked`, but `switch` where that would pay full width.
 
-    def for_evaluation(self) -> ElasticExecutor:
-        """`masked`, but `switch` on a CPU whose kernels can't skip what does not live."""
+        That is on a CPU without compiled kernels: there `switch` took 0.4 of the time of `masked`
+        for a member of a training step. With them it takes as long, and longer to evaluate.
+        """
         skips = jax.default_backend() != "cpu" or in_use("pointwise_conv").name == "cpu"
         return self.masked if skips else self.switch
 

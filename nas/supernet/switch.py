@@ -7,7 +7,7 @@ branch needs for its gradient; here the backward pass switches again, and comput
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache
 from typing import Any
 
 import jax
@@ -23,36 +23,52 @@ from search_spaces.ir.graph import Graph
 from search_spaces.ir.interpret import Params, Stats, apply
 
 Outputs = tuple[tuple[Array, ...], Stats]
+Run = Callable[[Array, Params, tuple[Array, ...], Stats | None], Outputs]
 Branch = Callable[[Params, tuple[Array, ...], Stats | None], Outputs]
 
 
 @dataclass(frozen=True)
-class Block:
+class Position:
     """A position of the super-graph.
 
     Args:
         name: of the block.
         graph: the super-graph's nodes in it, named without the block.
         reads: the super-graph's tensors that it reads, in the order of `graph.inputs`.
-        branches: the distinct graphs that can stand there.
-        optional: whether the block may be absent; then it gives back its first input.
+        run: of what can stand there.
     """
 
     name: str
     graph: Graph
     reads: tuple[str, ...]
-    branches: tuple[Graph, ...]
+    run: "Run"
+
+
+@dataclass(frozen=True)
+class Branches:
+    """What can stand at a position; the same object where the same can, so it is traced once.
+
+    Args:
+        graphs: the distinct graphs.
+        channels: of each output in the super-graph.
+        norms: channels of each batch norm in the super-graph.
+        optional: whether the block may be absent and give back its input; allowed wherever the
+            types are equal, so that more positions have the same branches.
+    """
+
+    graphs: tuple[Graph, ...]
+    channels: tuple[int, ...]
+    norms: tuple[tuple[str, int], ...]
     optional: bool
 
-    @cached_property
-    def norms(self) -> dict[str, int]:
-        """Channels of each batch norm in the super-graph."""
-        return {n.name: n.out.shape[-1] for n in self.graph.nodes if n.op == "batch_norm"}
+    def key(self) -> tuple[Any, ...]:
+        """Equal for equal branches."""
+        digests = tuple(graph.digest() for graph in self.graphs)
+        return digests, self.channels, self.norms, self.optional
 
-    @cached_property
-    def run(self) -> Callable[[Array, Params, tuple[Array, ...], Stats | None], Outputs]:
+    def run(self) -> "Run":
         """The branch of a number, with its gradients: see the module."""
-        branches: list[Branch] = [self._branch(graph) for graph in self.branches]
+        branches: list[Branch] = [self._branch(graph) for graph in self.graphs]
         if self.optional:
             branches.append(self._absent)
         if len(branches) == 1:
@@ -71,7 +87,7 @@ class Block:
 
         run = jax.custom_vjp(call)
         run.defvjp(forward, backward)
-        return run
+        return jax.jit(run)
 
     def _branch(self, unit: Graph) -> Branch:
         def run(params: Params, xs: tuple[Array, ...], stats: Stats | None) -> Outputs:
@@ -91,8 +107,7 @@ class Block:
                     for n in norms
                 }
             outs, found = apply(unit, cut(params, unit), inputs, stats=own)
-            types = [self.graph.type_of(name) for name in self.graph.outputs]
-            outs = tuple(_pad(x, k.shape[-1]) for x, k in zip(outs, types, strict=True))
+            outs = tuple(_pad(x, size) for x, size in zip(outs, self.channels, strict=True))
             return outs, self._whole(found if stats is None else {}, stats)
 
         return run
@@ -108,7 +123,7 @@ class Block:
         zeros = {"mean": jnp.zeros(0, jnp.float32), "var": jnp.zeros(0, jnp.float32)}
         return {
             name: {k: _pad(v, size) for k, v in found.get(name, zeros).items()}
-            for name, size in self.norms.items()
+            for name, size in self.norms
         }
 
 
@@ -125,6 +140,7 @@ class Switched:
         self._blocks = blocks
         self._super_graph = super_graph
         self._positions = cache(self._make_positions)
+        self._runs: dict[tuple[Any, ...], Run] = {}
 
     def __call__(
         self, params: Params, row: Int[Array, " b"], images: Images, static: Static
@@ -163,7 +179,8 @@ class Switched:
         for i, block in enumerate(positions):
             prefix = f"{block.name}/"
             own = {n.name: params[prefix + n.name] for n in block.graph.nodes if n.params}
-            given = None if stats is None else {n: stats[prefix + n] for n in block.norms}
+            norms = [n.name for n in block.graph.nodes if n.op == "batch_norm"]
+            given = None if stats is None else {n: stats[prefix + n] for n in norms}
             xs = tuple(values[name] for name in block.reads)
             outs, moments = block.run(numbers[i], own, xs, given)
             values |= {prefix + n: x for n, x in zip(block.graph.outputs, outs, strict=True)}
@@ -172,7 +189,7 @@ class Switched:
 
     def _make_positions(
         self, static: Static
-    ) -> tuple[tuple[Block, ...], Int[np.ndarray, "b units"]]:
+    ) -> tuple[tuple[Position, ...], Int[np.ndarray, "b units"]]:
         """The blocks, and the branch of each unit there; the last entry, of -1, is its absence."""
         graph, space = self._super_graph(static), self._blocks.space
         fixed = iter(static)
@@ -188,16 +205,26 @@ class Switched:
             row[units] = np.arange(len(units))
             row[-1] = len(units)
             graphs = tuple(self._blocks.units[unit] for unit in units)
-            positions.append(_block(graph, slot.name, parts[slot.name], graphs))
+            part = parts[slot.name]
+            branches = _branches(part, graphs)
+            run = self._runs.setdefault(branches.key(), branches.run())
+            positions.append(Position(slot.name, part, _reads(graph, slot.name, part), run))
         return tuple(positions), table
 
 
-def _block(super_graph: Graph, name: str, part: Graph, branches: tuple[Graph, ...]) -> Block:
-    inside = {f"{name}/{node.name}" for node in part.nodes}
+def _branches(part: Graph, graphs: tuple[Graph, ...]) -> Branches:
+    channels = tuple(part.type_of(name).shape[-1] for name in part.outputs)
+    norms = tuple((n.name, n.out.shape[-1]) for n in part.nodes if n.op == "batch_norm")
+    kinds = [part.type_of(name) for name in part.outputs]
+    return Branches(graphs, channels, norms, [*part.inputs.values()] == kinds)
+
+
+def _reads(super_graph: Graph, block: str, part: Graph) -> tuple[str, ...]:
+    """Tensors from outside, in the order in which `split_blocks` numbers them."""
+    inside = {f"{block}/{node.name}" for node in part.nodes}
     nodes = (node for node in super_graph.nodes if node.name in inside)
-    reads = dict.fromkeys(name for node in nodes for name in node.inputs if name not in inside)
-    optional = any(node.op == "gate" for node in part.nodes)
-    return Block(name, part, tuple(reads), branches, optional)
+    read = (name for node in nodes for name in node.inputs if name not in inside)
+    return tuple(dict.fromkeys(read))
 
 
 def _pad(x: Array, size: int) -> Array:

@@ -53,7 +53,7 @@ class Trainer:
         self.space = executors.space
         batch = min(self.config.batch, len(data.train.labels))
         self.steps = len(data.train.labels) // batch
-        self.elastic = executors.for_training(self.config.epochs * self.steps * batch)
+        self.elastic = executors.elastic
         self.optimiser = _optimiser(self.config, self.steps)
         self.prepare = jax.jit(self._prepare, static_argnums=2)
         self.extreme = cache(self._extreme)
