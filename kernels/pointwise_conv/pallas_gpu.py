@@ -14,6 +14,7 @@ from jax.experimental import pallas as pl
 from jax.experimental.pallas import triton
 from jaxtyping import Float, Int
 
+from kernels.epilogue import finish
 from kernels.pointwise_conv.products import Products, round_up
 
 _ROWS, _COLUMNS, _DEPTH = 64, 32, 32
@@ -22,30 +23,43 @@ _WARPS, _STAGES = 4, 2
 
 
 def _apply(
-    x: Float[Array, "r k"], weight: Float[Array, "k n"], live: Int[Array, "2"], interpret: bool
+    x: Float[Array, "r k"],
+    weight: Float[Array, "k n"],
+    live: Int[Array, "2"],
+    bias: Float[Array, " n"] | None,
+    activation: str,
+    interpret: bool,
 ) -> Float[Array, "r n"]:
-    """`x weight` with the first `live` of k and n; other columns of the result are zero."""
+    """`activation(x weight + bias)` with the first `live` of k and n; see `products.Products`."""
     rows, depth = x.shape
     columns = weight.shape[1]
-    kernel = partial(_apply_kernel, rows=rows, columns=columns)
+    kernel = partial(_apply_kernel, rows=rows, columns=columns, activation=activation)
     whole = round_up(depth, _DEPTH)
+    operands = [x, weight, live]
+    in_specs = [
+        pl.BlockSpec((_ROWS, whole), lambda i, j: (i, 0)),
+        pl.BlockSpec((whole, _COLUMNS), lambda i, j: (0, j)),
+        pl.BlockSpec((2,), lambda i, j: (0,)),
+    ]
+    if bias is not None:
+        operands.append(bias)
+        in_specs.append(pl.BlockSpec((_COLUMNS,), lambda i, j: (j,)))
     return pl.pallas_call(
         kernel,
         out_shape=jax.ShapeDtypeStruct((rows, columns), x.dtype),
         grid=(pl.cdiv(rows, _ROWS), pl.cdiv(columns, _COLUMNS)),
-        in_specs=[
-            pl.BlockSpec((_ROWS, whole), lambda i, j: (i, 0)),
-            pl.BlockSpec((whole, _COLUMNS), lambda i, j: (0, j)),
-            pl.BlockSpec((2,), lambda i, j: (0,)),
-        ],
+        in_specs=in_specs,
         out_specs=pl.BlockSpec((_ROWS, _COLUMNS), lambda i, j: (i, j)),
         compiler_params=triton.CompilerParams(num_warps=_WARPS, num_stages=_STAGES),
         interpret=interpret,
         name="pointwise_conv",
-    )(x, weight, live)
+    )(*operands)
 
 
-def _apply_kernel(x_ref, weight_ref, live_ref, y_ref, *, rows: int, columns: int) -> None:
+def _apply_kernel(
+    x_ref, weight_ref, live_ref, *rest, rows: int, columns: int, activation: str
+) -> None:
+    *bias_ref, y_ref = rest
     live_depth, live_columns = live_ref[0], live_ref[1]
     row = pl.program_id(0) * _ROWS + lax.iota(jnp.int32, _ROWS)
     first = pl.program_id(1) * _COLUMNS
@@ -62,8 +76,13 @@ def _apply_kernel(x_ref, weight_ref, live_ref, y_ref, *, rows: int, columns: int
 
     steps = jnp.where(first < live_columns, pl.cdiv(live_depth, _DEPTH), 0)
     total = lax.fori_loop(0, steps, add, jnp.zeros((_ROWS, _COLUMNS), jnp.float32))
+    bias = None
+    if bias_ref:
+        mask = column < live_columns
+        bias = triton.load(bias_ref[0], mask=mask, other=0.0).astype(jnp.float32)
+    y = finish(total, bias, activation)
     mask = (row < rows)[:, None] & (column < columns)[None, :]
-    triton.store(y_ref, total.astype(y_ref.dtype), mask=mask)
+    triton.store(y_ref, y.astype(y_ref.dtype), mask=mask)
 
 
 def _products(

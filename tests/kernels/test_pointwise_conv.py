@@ -96,13 +96,14 @@ def test_bfloat16(name):
         np.testing.assert_allclose(a, b, atol=0.02 * np.abs(b).max())
 
 
-def test_vmap_over_maps_weights_and_sizes():
+@pytest.mark.parametrize("name", ["cpu", "pallas_gpu", "pallas_tpu"])
+def test_vmap_over_maps_weights_and_sizes(name):
     x, weight, g = arrays((3, 4, 4), 9, 20)
     active = jnp.array(((9, 20), (4, 7)), jnp.int32)
     weights = jnp.stack((weight, weight * jnp.float32(2)))
-    batched = jax.vmap(lambda w, a: values("cpu", x, w, g, a))(weights, active)
+    batched = jax.vmap(lambda w, a: values(name, x, w, g, a))(weights, active)
     for i in range(2):
-        assert_equal([array[i] for array in batched], values("cpu", x, weights[i], g, active[i]))
+        assert_equal([array[i] for array in batched], values(name, x, weights[i], g, active[i]))
 
 
 def test_other_types_are_refused_with_the_reason():

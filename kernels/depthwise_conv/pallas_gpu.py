@@ -1,0 +1,207 @@
+"""Depthwise convolution as Pallas kernels for GPUs, by way of Triton (sm_80 or newer).
+
+A program makes some pixels, counted through the whole batch, of a block of channels, and finds the
+pixels that a tap meets by itself: no padded or strided copy is made, and a map of any size fills
+its blocks. Kernel size and channels that live are run-time data: dead taps are not visited, blocks
+of dead channels are stored without a product. Mosaic GPU, Pallas' other way to a GPU, has no use
+for its matrix units here.
+"""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+from jax.experimental import pallas as pl
+from jax.experimental.pallas import triton
+from jaxtyping import Bool, Float, Int
+
+from kernels.depthwise_conv.correlations import Correlations, Window
+from kernels.epilogue import finish
+
+_PIXELS, _CHANNELS = 64, 32
+# The weight gradient keeps a tile for each tap of a row.
+_PIXELS_OF_PRODUCTS = 16
+_PARTS = 32
+_PARAMS = triton.CompilerParams(num_warps=4, num_stages=2)
+
+
+def _correlate(
+    x: Float[Array, "n h w c"],
+    weight: Float[Array, "k k c"],
+    live: Int[Array, "2"],
+    window: Window,
+    bias: Float[Array, " c"] | None,
+    activation: str,
+    interpret: bool,
+) -> Float[Array, "n oh ow c"]:
+    """See `correlations.Correlations`."""
+    n, height, width, channels = x.shape
+    size = weight.shape[0]
+    pixels = n * window.out[0] * window.out[1]
+    operands = [x.reshape(-1, channels), weight.reshape(-1, channels), live]
+    in_specs = [
+        pl.BlockSpec((n * height * width, _CHANNELS), lambda i, c: (0, c)),
+        pl.BlockSpec((size * size, _CHANNELS), lambda i, c: (0, c)),
+        pl.BlockSpec((2,), lambda i, c: (0,)),
+    ]
+    if bias is not None:
+        operands.append(bias)
+        in_specs.append(pl.BlockSpec((_CHANNELS,), lambda i, c: (c,)))
+    y = pl.pallas_call(
+        partial(_correlate_kernel, shape=x.shape, size=size, window=window, activation=activation),
+        out_shape=jax.ShapeDtypeStruct((pixels, channels), x.dtype),
+        grid=(pl.cdiv(pixels, _PIXELS), pl.cdiv(channels, _CHANNELS)),
+        in_specs=in_specs,
+        out_specs=pl.BlockSpec((_PIXELS, _CHANNELS), lambda i, c: (i, c)),
+        compiler_params=_PARAMS,
+        interpret=interpret,
+        name="depthwise_conv",
+    )(*operands)
+    return y.reshape(n, *window.out, channels)
+
+
+def _correlate_kernel(
+    x_ref,
+    weight_ref,
+    live_ref,
+    *rest,
+    shape: tuple[int, ...],
+    size: int,
+    window: Window,
+    activation: str,
+) -> None:
+    *bias_ref, y_ref = rest
+    live_size, live_channels = live_ref[0], live_ref[1]
+    corner = lax.div(size - live_size, 2)
+    first = pl.program_id(1) * _CHANNELS
+    lane = lax.iota(jnp.int32, _CHANNELS)
+    channel = first + lane
+    inside = channel < shape[3]
+    place = pl.program_id(0) * _PIXELS + lax.iota(jnp.int32, _PIXELS)
+
+    def add(t: Array, total: Array) -> Array:
+        i, j = corner + lax.div(t, live_size), corner + lax.rem(t, live_size)
+        pixel, met = _met(place, i, j, shape, window)
+        # Bounds that the compiler knows let it load whole vectors; dead channels are cleared last.
+        mask = met[:, None] & inside[None, :]
+        x = triton.load(x_ref.at[pixel[:, None], lane[None, :]], mask=mask, other=0.0)
+        tap = triton.load(weight_ref.at[i * size + j, :], mask=inside, other=0.0)
+        return total + x.astype(jnp.float32) * tap.astype(jnp.float32)[None, :]
+
+    taps = jnp.where(first < live_channels, live_size * live_size, 0)
+    total = lax.fori_loop(0, taps, add, jnp.zeros((_PIXELS, _CHANNELS), jnp.float32))
+    bias = None
+    if bias_ref:
+        bias = triton.load(bias_ref[0], mask=inside, other=0.0).astype(jnp.float32)
+    total = jnp.where((channel < live_channels)[None, :], total, jnp.float32(0))
+    y = finish(total, bias, activation)
+    mask = (place < shape[0] * window.out[0] * window.out[1])[:, None] & inside[None, :]
+    triton.store(y_ref, y.astype(y_ref.dtype), mask=mask)
+
+
+def _met(
+    place: Int[Array, " p"],
+    i: Int[Array, ""] | int,
+    j: Int[Array, ""] | int,
+    shape: tuple[int, ...],
+    window: Window,
+) -> tuple[Int[Array, " p"], Bool[Array, " p"]]:
+    """The pixels of the map that tap (i, j) meets for some of the result, and whether it does."""
+    n, height, width, _ = shape
+    tall, wide = window.out
+    line, column = _divide(place, wide)
+    image, row = _divide(line, tall)
+    row = row * window.stride + (i - window.padding)
+    column = column * window.stride + (j - window.padding)
+    met = (place < n * tall * wide) & (row >= 0) & (column >= 0)
+    if window.spacing > 1:
+        (row, above), (column, left) = (_divide(at, window.spacing) for at in (row, column))
+        met &= (above == 0) & (left == 0)
+    met &= (row < height) & (column < width)
+    return jnp.where(met, (image * height + row) * width + column, 0), met
+
+
+def _divide(a: Int[Array, " p"], b: int) -> tuple[Int[Array, " p"], Int[Array, " p"]]:
+    """Quotient and remainder towards zero, for what is not negative: cheaper than `//`."""
+    divisor = jnp.full_like(a, b)
+    return lax.div(a, divisor), lax.rem(a, divisor)
+
+
+def _products(
+    x: Float[Array, "n h w c"],
+    g: Float[Array, "n oh ow c"],
+    live: Int[Array, "2"],
+    size: int,
+    window: Window,
+    interpret: bool,
+) -> Float[Array, "k k c"]:
+    """For each tap the sum of what it meets times the gradient, in parts of the pixels."""
+    n, height, width, channels = x.shape
+    blocks = pl.cdiv(n * window.out[0] * window.out[1], _PIXELS_OF_PRODUCTS)
+    steps = pl.cdiv(blocks, _PARTS)
+    parts = pl.cdiv(blocks, steps)
+    share = steps * _PIXELS_OF_PRODUCTS
+    found = pl.pallas_call(
+        partial(_products_kernel, shape=x.shape, size=size, window=window, steps=steps),
+        out_shape=jax.ShapeDtypeStruct((parts, size, size, channels), jnp.float32),
+        grid=(pl.cdiv(channels, _CHANNELS), size, parts),
+        in_specs=[
+            pl.BlockSpec((n * height * width, _CHANNELS), lambda c, i, p: (0, c)),
+            pl.BlockSpec((share, _CHANNELS), lambda c, i, p: (p, c)),
+            pl.BlockSpec((2,), lambda c, i, p: (0,)),
+        ],
+        out_specs=pl.BlockSpec((None, None, size, _CHANNELS), lambda c, i, p: (p, i, 0, c)),
+        compiler_params=_PARAMS,
+        interpret=interpret,
+        name="depthwise_conv_weight_gradient",
+    )(x.reshape(-1, channels), g.reshape(-1, channels), live)
+    return jnp.sum(found, 0)
+
+
+def _products_kernel(
+    x_ref,
+    g_ref,
+    live_ref,
+    out_ref,
+    *,
+    shape: tuple[int, ...],
+    size: int,
+    window: Window,
+    steps: int,
+) -> None:
+    live_size, live_channels = live_ref[0], live_ref[1]
+    corner = lax.div(size - live_size, 2)
+    i = pl.program_id(1)
+    first = pl.program_id(0) * _CHANNELS
+    lane = lax.iota(jnp.int32, _CHANNELS)
+    channel = first + lane
+    inside = channel < shape[3]
+    start = pl.program_id(2) * (steps * _PIXELS_OF_PRODUCTS)
+    live_tap = [(j >= corner) & (j < corner + live_size) for j in range(size)]
+
+    def add(t: Array, totals: tuple[Array, ...]) -> tuple[Array, ...]:
+        offset = t * _PIXELS_OF_PRODUCTS
+        place = start + offset + lax.iota(jnp.int32, _PIXELS_OF_PRODUCTS)
+        whole = (place < shape[0] * window.out[0] * window.out[1])[:, None] & inside[None, :]
+        part = g_ref.at[pl.ds(offset, _PIXELS_OF_PRODUCTS), :]
+        g = triton.load(part, mask=whole, other=0.0).astype(jnp.float32)
+        found = []
+        for j, total in enumerate(totals):
+            pixel, met = _met(place, i, j, shape, window)
+            mask = (met & live_tap[j])[:, None] & inside[None, :]
+            x = triton.load(x_ref.at[pixel[:, None], lane[None, :]], mask=mask, other=0.0)
+            found.append(total + x.astype(jnp.float32) * g)
+        return tuple(found)
+
+    lives = (i >= corner) & (i < corner + live_size) & (first < live_channels)
+    tile = jnp.zeros((_PIXELS_OF_PRODUCTS, _CHANNELS), jnp.float32)
+    totals = lax.fori_loop(0, jnp.where(lives, steps, 0), add, (tile,) * size)
+    for j, total in enumerate(totals):
+        # A dead tap met nothing, but an infinite gradient times nothing is not zero.
+        lives = live_tap[j] & (channel < live_channels)
+        value = jnp.where(lives, jnp.sum(total, 0), jnp.float32(0))
+        triton.store(out_ref.at[pl.ds(j, 1), :], value[None], mask=inside[None])
+
+
+depthwise_conv = Correlations(_correlate, _products)
