@@ -7,6 +7,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jax.typing import ArrayLike
 from jaxtyping import Float, Int
 
 from kernels.dispatch import is_interpreted
@@ -97,11 +98,13 @@ class Correlations:
         if bias is None and activation == "none":
             return self._conv(x, weight, live, window, interpret)
 
-        def direct(x: Array, weight: Array, live: Array, bias: Array) -> Array:
-            return self._correlate(x, weight, live, window, bias, activation, interpret)
+        def direct(x: Array, weight: Array, live: ArrayLike, bias: Array) -> Array:
+            return self._correlate(x, weight, jnp.asarray(live), window, bias, activation, interpret)
 
-        def composed(x: Array, weight: Array, live: Array, bias: Array) -> Array:
-            return finish(self._conv(x, weight, live, window, interpret), bias, activation)
+        # JAX hands a constant over as a NumPy array.
+        def composed(x: Array, weight: Array, live: ArrayLike, bias: Array) -> Array:
+            y = self._conv(x, weight, jnp.asarray(live), window, interpret)
+            return finish(y, bias, activation)
 
         bias = jnp.zeros(weight.shape[2:], x.dtype) if bias is None else bias
         return fused(direct, composed)(x, weight, live, bias)

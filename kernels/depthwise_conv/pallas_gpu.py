@@ -89,7 +89,8 @@ def _correlate_kernel(
         tap = triton.load(weight_ref.at[i * size + j, :], mask=inside, other=0.0)
         return total + x.astype(jnp.float32) * tap.astype(jnp.float32)[None, :]
 
-    taps = jnp.where(first < live_channels, live_size * live_size, 0)
+    # Not a `where`: Triton's lowering takes a number in one for a Boolean (JAX 0.10.2).
+    taps = live_size * live_size * (first < live_channels).astype(jnp.int32)
     total = lax.fori_loop(0, taps, add, jnp.zeros((_PIXELS, _CHANNELS), jnp.float32))
     bias = None
     if bias_ref:
@@ -196,7 +197,7 @@ def _products_kernel(
 
     lives = (i >= corner) & (i < corner + live_size) & (first < live_channels)
     tile = jnp.zeros((_PIXELS_OF_PRODUCTS, _CHANNELS), jnp.float32)
-    totals = lax.fori_loop(0, jnp.where(lives, steps, 0), add, (tile,) * size)
+    totals = lax.fori_loop(0, lives.astype(jnp.int32) * steps, add, (tile,) * size)
     for j, total in enumerate(totals):
         # A dead tap met nothing, but an infinite gradient times nothing is not zero.
         lives = live_tap[j] & (channel < live_channels)

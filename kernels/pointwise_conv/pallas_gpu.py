@@ -33,7 +33,7 @@ def _apply(
     """`activation(x weight + bias)` with the first `live` of k and n; see `products.Products`."""
     rows, depth = x.shape
     columns = weight.shape[1]
-    kernel = partial(_apply_kernel, rows=rows, columns=columns, activation=activation)
+    kernel = partial(_apply_kernel, size=(rows, depth, columns), activation=activation)
     whole = round_up(depth, _DEPTH)
     operands = [x, weight, live]
     in_specs = [
@@ -57,8 +57,9 @@ def _apply(
 
 
 def _apply_kernel(
-    x_ref, weight_ref, live_ref, *rest, rows: int, columns: int, activation: str
+    x_ref, weight_ref, live_ref, *rest, size: tuple[int, int, int], activation: str
 ) -> None:
+    rows, depth, columns = size
     *bias_ref, y_ref = rest
     live_depth, live_columns = live_ref[0], live_ref[1]
     row = pl.program_id(0) * _ROWS + lax.iota(jnp.int32, _ROWS)
@@ -68,18 +69,22 @@ def _apply_kernel(
     def add(t: Array, total: Array) -> Array:
         place = pl.ds(t * _DEPTH, _DEPTH)
         k = t * _DEPTH + lax.iota(jnp.int32, _DEPTH)
-        x_mask = (row < rows)[:, None] & (k < live_depth)[None, :]
-        weight_mask = (k < live_depth)[:, None] & (column < live_columns)[None, :]
+        # Bounds that the compiler knows let it load whole vectors; then what is dead is cleared.
+        x_mask = (row < rows)[:, None] & (k < depth)[None, :]
+        weight_mask = (k < depth)[:, None] & (column < columns)[None, :]
         x = triton.load(x_ref.at[:, place], mask=x_mask, other=0.0)
         weight = triton.load(weight_ref.at[place, :], mask=weight_mask, other=0.0)
+        x = jnp.where((k < live_depth)[None, :], x, jnp.zeros_like(x))
+        weight = jnp.where((k < live_depth)[:, None], weight, jnp.zeros_like(weight))
         return total + triton.dot(x, weight).astype(jnp.float32)
 
-    steps = jnp.where(first < live_columns, pl.cdiv(live_depth, _DEPTH), 0)
+    # Not a `where`: Triton's lowering takes a number in one for a Boolean (JAX 0.10.2).
+    steps = pl.cdiv(live_depth, _DEPTH) * (first < live_columns).astype(jnp.int32)
     total = lax.fori_loop(0, steps, add, jnp.zeros((_ROWS, _COLUMNS), jnp.float32))
     bias = None
     if bias_ref:
-        mask = column < live_columns
-        bias = triton.load(bias_ref[0], mask=mask, other=0.0).astype(jnp.float32)
+        bias = triton.load(bias_ref[0], mask=column < columns, other=0.0).astype(jnp.float32)
+    total = jnp.where((column < live_columns)[None, :], total, jnp.float32(0))
     y = finish(total, bias, activation)
     mask = (row < rows)[:, None] & (column < columns)[None, :]
     triton.store(y_ref, y.astype(y_ref.dtype), mask=mask)
@@ -124,17 +129,19 @@ def _products_kernel(
     def add(t: Array, total: Array) -> Array:
         place = pl.ds(t * _ROWS, _ROWS)
         row = first + t * _ROWS + lax.iota(jnp.int32, _ROWS)
-        x_mask = (row < rows)[:, None] & (into < live_in)[None, :]
-        g_mask = (row < rows)[:, None] & (out < live_out)[None, :]
+        x_mask = (row < rows)[:, None] & (into < inputs)[None, :]
+        g_mask = (row < rows)[:, None] & (out < outputs)[None, :]
         x = triton.load(x_ref.at[place, :], mask=x_mask, other=0.0)
         g = triton.load(g_ref.at[place, :], mask=g_mask, other=0.0)
         return total + triton.dot(x, g, trans_a=True).astype(jnp.float32)
 
     lives = (first_in < live_in) & (first_out < live_out)
-    bound = jnp.where(lives, steps, 0)
+    bound = lives.astype(jnp.int32) * steps
     total = lax.fori_loop(0, bound, add, jnp.zeros((_COLUMNS, _COLUMNS), jnp.float32))
+    # A column of x or g meets no other, so that what is dead can be cleared last.
+    lives = (into < live_in)[:, None] & (out < live_out)[None, :]
     mask = (into < inputs)[:, None] & (out < outputs)[None, :]
-    triton.store(out_ref, total, mask=mask)
+    triton.store(out_ref, jnp.where(lives, total, jnp.float32(0)), mask=mask)
 
 
 pointwise_conv = Products(_apply, _products)
