@@ -25,11 +25,11 @@ _PLATFORM = {"cpu": "cpu", "pallas_gpu": "gpu", "pallas_tpu": "tpu"}
 T = TypeVar("T")
 
 _interpreted: ContextVar[bool] = ContextVar("interpreted", default=False)
-_target: ContextVar[str | None] = ContextVar("platform", default=None)
+_target: ContextVar[tuple[str, str] | None] = ContextVar("platform", default=None)
 
 
 @contextmanager
-def platform(name: str) -> Iterator[None]:
+def platform(name: str, kind: str = "") -> Iterator[None]:
     """Make calls that are traced inside take the implementations of a platform that isn't here.
 
     For `jax.export` and for compiling ahead of time: the default device would decide otherwise.
@@ -37,8 +37,9 @@ def platform(name: str) -> Iterator[None]:
 
     Args:
         name: `cpu`, `gpu` (or `cuda`, `rocm`), `tpu`.
+        kind: as `device_kind` gives it, for block sizes; default: those for any device.
     """
-    token = _target.set("gpu" if name in _GPU else name)
+    token = _target.set(("gpu" if name in _GPU else name, kind))
     try:
         yield
     finally:
@@ -53,6 +54,15 @@ def interpreted() -> Iterator[None]:
         yield
     finally:
         _interpreted.reset(token)
+
+
+def device_kind() -> str:
+    """Of the default device, or of `platform`: `sm_90` for an Nvidia GPU, JAX's name for others."""
+    target = _target.get()
+    if target is not None:
+        return target[1]
+    capability = _compute_capability()
+    return _device().device_kind if capability is None else f"sm_{round(capability * 10)}"
 
 
 def is_interpreted() -> bool:
@@ -138,11 +148,17 @@ class Operation:
 
 
 def _platform() -> str:
-    name = _target.get()
-    if name is None:
-        device = jax.config.values["jax_default_device"]
-        name = getattr(device, "platform", device) or jax.default_backend()
+    target = _target.get()
+    if target is not None:
+        return target[0]
+    device = jax.config.values["jax_default_device"]
+    name = getattr(device, "platform", device) or jax.default_backend()
     return "gpu" if name in _GPU else name
+
+
+def _device() -> Any:
+    device = jax.config.values["jax_default_device"]
+    return device if isinstance(device, jax.Device) else jax.devices(device)[0]
 
 
 def _check(implementation: str) -> None:
@@ -159,9 +175,7 @@ def _check(implementation: str) -> None:
 
 def _compute_capability() -> float | None:
     """Of the default device, where it is an Nvidia GPU."""
-    device = jax.config.values["jax_default_device"]
-    device = device if isinstance(device, jax.Device) else jax.devices()[0]
     try:
-        return float(getattr(device, "compute_capability", ""))
+        return float(getattr(_device(), "compute_capability", ""))
     except ValueError:
         return None

@@ -99,11 +99,12 @@ class Correlations:
             return self._conv(x, weight, live, window, interpret)
 
         def direct(x: Array, weight: Array, live: ArrayLike, bias: Array) -> Array:
-            return self._correlate(x, weight, jnp.asarray(live), window, bias, activation, interpret)
+            live = jnp.asarray(live)
+            return self._correlate(x, weight, live, window, bias, activation, interpret)
 
         # JAX hands a constant over as a NumPy array.
         def composed(x: Array, weight: Array, live: ArrayLike, bias: Array) -> Array:
-            y = self._conv(x, weight, jnp.asarray(live), window, interpret)
+            y: Array = self._conv(x, weight, jnp.asarray(live), window, interpret)
             return finish(y, bias, activation)
 
         bias = jnp.zeros(weight.shape[2:], x.dtype) if bias is None else bias

@@ -18,12 +18,9 @@ from jaxtyping import Bool, Float, Int
 
 from kernels.depthwise_conv.correlations import Correlations, Window
 from kernels.epilogue import finish
+from kernels.tiles import tiles
 
-_PIXELS, _CHANNELS = 64, 32
-# The weight gradient keeps a tile for each tap of a row.
-_PIXELS_OF_PRODUCTS = 16
 _PARTS = 32
-_PARAMS = triton.CompilerParams(num_warps=4, num_stages=2)
 
 
 def _correlate(
@@ -38,23 +35,25 @@ def _correlate(
     """See `correlations.Correlations`."""
     n, height, width, channels = x.shape
     size = weight.shape[0]
+    tile = tiles("depthwise_conv", "pallas_gpu")
+    lanes = tile["channels"]
     pixels = n * window.out[0] * window.out[1]
     operands = [x.reshape(-1, channels), weight.reshape(-1, channels), live]
     in_specs = [
-        pl.BlockSpec((n * height * width, _CHANNELS), lambda i, c: (0, c)),
-        pl.BlockSpec((size * size, _CHANNELS), lambda i, c: (0, c)),
+        pl.BlockSpec((n * height * width, lanes), lambda i, c: (0, c)),
+        pl.BlockSpec((size * size, lanes), lambda i, c: (0, c)),
         pl.BlockSpec((2,), lambda i, c: (0,)),
     ]
     if bias is not None:
         operands.append(bias)
-        in_specs.append(pl.BlockSpec((_CHANNELS,), lambda i, c: (c,)))
+        in_specs.append(pl.BlockSpec((lanes,), lambda i, c: (c,)))
     y = pl.pallas_call(
         partial(_correlate_kernel, shape=x.shape, size=size, window=window, activation=activation),
         out_shape=jax.ShapeDtypeStruct((pixels, channels), x.dtype),
-        grid=(pl.cdiv(pixels, _PIXELS), pl.cdiv(channels, _CHANNELS)),
+        grid=(pl.cdiv(pixels, tile["pixels"]), pl.cdiv(channels, lanes)),
         in_specs=in_specs,
-        out_specs=pl.BlockSpec((_PIXELS, _CHANNELS), lambda i, c: (i, c)),
-        compiler_params=_PARAMS,
+        out_specs=pl.BlockSpec((tile["pixels"], lanes), lambda i, c: (i, c)),
+        compiler_params=triton.CompilerParams(num_warps=tile["warps"], num_stages=2),
         interpret=interpret,
         name="depthwise_conv",
     )(*operands)
@@ -72,13 +71,14 @@ def _correlate_kernel(
     activation: str,
 ) -> None:
     *bias_ref, y_ref = rest
+    pixels, lanes = y_ref.shape
     live_size, live_channels = live_ref[0], live_ref[1]
     corner = lax.div(size - live_size, 2)
-    first = pl.program_id(1) * _CHANNELS
-    lane = lax.iota(jnp.int32, _CHANNELS)
+    first = pl.program_id(1) * lanes
+    lane = lax.iota(jnp.int32, lanes)
     channel = first + lane
     inside = channel < shape[3]
-    place = pl.program_id(0) * _PIXELS + lax.iota(jnp.int32, _PIXELS)
+    place = pl.program_id(0) * pixels + lax.iota(jnp.int32, pixels)
 
     def add(t: Array, total: Array) -> Array:
         i, j = corner + lax.div(t, live_size), corner + lax.rem(t, live_size)
@@ -91,7 +91,7 @@ def _correlate_kernel(
 
     # Not a `where`: Triton's lowering takes a number in one for a Boolean (JAX 0.10.2).
     taps = live_size * live_size * (first < live_channels).astype(jnp.int32)
-    total = lax.fori_loop(0, taps, add, jnp.zeros((_PIXELS, _CHANNELS), jnp.float32))
+    total = lax.fori_loop(0, taps, add, jnp.zeros((pixels, lanes), jnp.float32))
     bias = None
     if bias_ref:
         bias = triton.load(bias_ref[0], mask=inside, other=0.0).astype(jnp.float32)
@@ -139,21 +139,27 @@ def _products(
 ) -> Float[Array, "k k c"]:
     """For each tap the sum of what it meets times the gradient, in parts of the pixels."""
     n, height, width, channels = x.shape
-    blocks = pl.cdiv(n * window.out[0] * window.out[1], _PIXELS_OF_PRODUCTS)
+    tile = tiles("depthwise_conv", "pallas_gpu")
+    # A program keeps a tile for each tap of a row.
+    pixels, lanes = tile["gradient_pixels"], tile["channels"]
+    blocks = pl.cdiv(n * window.out[0] * window.out[1], pixels)
     steps = pl.cdiv(blocks, _PARTS)
     parts = pl.cdiv(blocks, steps)
-    share = steps * _PIXELS_OF_PRODUCTS
+    share = steps * pixels
+    kernel = partial(
+        _products_kernel, shape=x.shape, size=size, window=window, steps=steps, pixels=pixels
+    )
     found = pl.pallas_call(
-        partial(_products_kernel, shape=x.shape, size=size, window=window, steps=steps),
+        kernel,
         out_shape=jax.ShapeDtypeStruct((parts, size, size, channels), jnp.float32),
-        grid=(pl.cdiv(channels, _CHANNELS), size, parts),
+        grid=(pl.cdiv(channels, lanes), size, parts),
         in_specs=[
-            pl.BlockSpec((n * height * width, _CHANNELS), lambda c, i, p: (0, c)),
-            pl.BlockSpec((share, _CHANNELS), lambda c, i, p: (p, c)),
+            pl.BlockSpec((n * height * width, lanes), lambda c, i, p: (0, c)),
+            pl.BlockSpec((share, lanes), lambda c, i, p: (p, c)),
             pl.BlockSpec((2,), lambda c, i, p: (0,)),
         ],
-        out_specs=pl.BlockSpec((None, None, size, _CHANNELS), lambda c, i, p: (p, i, 0, c)),
-        compiler_params=_PARAMS,
+        out_specs=pl.BlockSpec((None, None, size, lanes), lambda c, i, p: (p, i, 0, c)),
+        compiler_params=triton.CompilerParams(num_warps=tile["warps"], num_stages=2),
         interpret=interpret,
         name="depthwise_conv_weight_gradient",
     )(x.reshape(-1, channels), g.reshape(-1, channels), live)
@@ -170,22 +176,24 @@ def _products_kernel(
     size: int,
     window: Window,
     steps: int,
+    pixels: int,
 ) -> None:
+    lanes = out_ref.shape[-1]
     live_size, live_channels = live_ref[0], live_ref[1]
     corner = lax.div(size - live_size, 2)
     i = pl.program_id(1)
-    first = pl.program_id(0) * _CHANNELS
-    lane = lax.iota(jnp.int32, _CHANNELS)
+    first = pl.program_id(0) * lanes
+    lane = lax.iota(jnp.int32, lanes)
     channel = first + lane
     inside = channel < shape[3]
-    start = pl.program_id(2) * (steps * _PIXELS_OF_PRODUCTS)
+    start = pl.program_id(2) * (steps * pixels)
     live_tap = [(j >= corner) & (j < corner + live_size) for j in range(size)]
 
     def add(t: Array, totals: tuple[Array, ...]) -> tuple[Array, ...]:
-        offset = t * _PIXELS_OF_PRODUCTS
-        place = start + offset + lax.iota(jnp.int32, _PIXELS_OF_PRODUCTS)
+        offset = t * pixels
+        place = start + offset + lax.iota(jnp.int32, pixels)
         whole = (place < shape[0] * window.out[0] * window.out[1])[:, None] & inside[None, :]
-        part = g_ref.at[pl.ds(offset, _PIXELS_OF_PRODUCTS), :]
+        part = g_ref.at[pl.ds(offset, pixels), :]
         g = triton.load(part, mask=whole, other=0.0).astype(jnp.float32)
         found = []
         for j, total in enumerate(totals):
@@ -196,7 +204,7 @@ def _products_kernel(
         return tuple(found)
 
     lives = (i >= corner) & (i < corner + live_size) & (first < live_channels)
-    tile = jnp.zeros((_PIXELS_OF_PRODUCTS, _CHANNELS), jnp.float32)
+    tile = jnp.zeros((pixels, lanes), jnp.float32)
     totals = lax.fori_loop(0, lives.astype(jnp.int32) * steps, add, (tile,) * size)
     for j, total in enumerate(totals):
         # A dead tap met nothing, but an infinite gradient times nothing is not zero.

@@ -20,13 +20,9 @@ from jaxtyping import Float, Int
 
 from kernels.depthwise_conv.correlations import Correlations, Window
 from kernels.epilogue import finish
+from kernels.tiles import tiles
 
 _LANES = 128
-# A sum is kept in one register a pixel (of 64).
-_COLUMNS = 16
-# Of the map in fast memory, which holds two blocks of everything: 16 MiB are granted.
-_BLOCK_BYTES = 3 * 2**20
-
 T = TypeVar("T")
 Index = Callable[..., tuple[Array, Array, Array]]
 
@@ -42,10 +38,11 @@ def _images(x: Array) -> int:
 
 
 def _rows(size: int, window: Window) -> tuple[int, int]:
-    """Rows of the result in a block, and how many blocks."""
+    """Rows of the result in a block, and how many blocks: fast memory holds two of everything."""
+    block_bytes = tiles("depthwise_conv", "pallas_tpu")["block_kib"] * 1024
     reach = (size - 1) // window.stride
     row_bytes = (window.out[1] + reach) * window.stride**2 * 32 * _LANES
-    most = max(1, _BLOCK_BYTES // row_bytes - reach)
+    most = max(1, block_bytes // row_bytes - reach)
     blocks = pl.cdiv(window.out[0], most)
     return pl.cdiv(window.out[0], blocks), blocks
 
@@ -93,6 +90,7 @@ def _correlate(
 ) -> Float[Array, "n oh ow c"]:
     """See `correlations.Correlations`."""
     size, n, channels = weight.shape[0], x.shape[0], x.shape[3]
+    tile = tiles("depthwise_conv", "pallas_tpu")
     images = _images(x)
     rows, blocks = _rows(size, window)
     maps = _cut(x, size, window, rows * blocks)
@@ -107,7 +105,13 @@ def _correlate(
         operands.append(bias[None, None, :])
         in_specs.append(pl.BlockSpec((1, 1, _LANES), lambda b, r, c, s: (0, 0, c)))
     y = pl.pallas_call(
-        partial(_correlate_kernel, stride=window.stride, size=size, activation=activation),
+        partial(
+            _correlate_kernel,
+            stride=window.stride,
+            size=size,
+            strip=tile["columns"],
+            activation=activation,
+        ),
         out_shape=jax.ShapeDtypeStruct((*window.out, n, channels), x.dtype),
         grid_spec=tpu.PrefetchScalarGridSpec(
             num_scalar_prefetch=1,
@@ -117,7 +121,9 @@ def _correlate(
                 (rows, window.out[1], images, _LANES), lambda b, r, c, s: (r, 0, b, c)
             ),
         ),
-        compiler_params=tpu.CompilerParams(dimension_semantics=("parallel",) * 3),
+        compiler_params=tpu.CompilerParams(
+            dimension_semantics=("parallel",) * 3, vmem_limit_bytes=tile["vmem_kib"] * 1024
+        ),
         interpret=interpret,
         name="depthwise_conv",
     )(live, *operands)
@@ -125,7 +131,7 @@ def _correlate(
 
 
 def _correlate_kernel(
-    live_ref, x_ref, weight_ref, *rest, stride: int, size: int, activation: str
+    live_ref, x_ref, weight_ref, *rest, stride: int, size: int, strip: int, activation: str
 ) -> None:
     *bias_ref, y_ref = rest
     rows, width, images, _ = y_ref.shape
@@ -145,7 +151,7 @@ def _correlate_kernel(
         y = finish(total + bias, None, activation)
         y_ref[row, pl.ds(start, count)] = y.astype(y_ref.dtype)
 
-    _for_pixels(rows, width, one)
+    _for_strips(rows, width, strip, one)
 
 
 def _products(
@@ -158,6 +164,7 @@ def _products(
 ) -> Float[Array, "k k c"]:
     """For each tap the sum of what it meets times the gradient; sublanes are summed by XLA."""
     n, channels = x.shape[0], x.shape[3]
+    tile = tiles("depthwise_conv", "pallas_tpu")
     images = _images(x)
     rows, blocks = _rows(size, window)
     maps = _cut(x, size, window, rows * blocks)
@@ -166,7 +173,7 @@ def _products(
     g = jnp.pad(g.transpose(1, 2, 0, 3), ((0, below), (0, 0), (0, 0), (0, 0)))
 
     found = pl.pallas_call(
-        partial(_products_kernel, stride=window.stride, size=size, n=n),
+        partial(_products_kernel, stride=window.stride, size=size, strip=tile["columns"], n=n),
         out_shape=jax.ShapeDtypeStruct((size * size, images, channels), jnp.float32),
         grid_spec=tpu.PrefetchScalarGridSpec(
             num_scalar_prefetch=1,
@@ -181,7 +188,8 @@ def _products(
             out_specs=pl.BlockSpec((size * size, images, _LANES), lambda c, b, r, s: (0, 0, c)),
         ),
         compiler_params=tpu.CompilerParams(
-            dimension_semantics=("parallel", "arbitrary", "arbitrary")
+            dimension_semantics=("parallel", "arbitrary", "arbitrary"),
+            vmem_limit_bytes=tile["vmem_kib"] * 1024,
         ),
         interpret=interpret,
         name="depthwise_conv_weight_gradient",
@@ -189,7 +197,9 @@ def _products(
     return jnp.sum(found, 1).reshape(size, size, channels)
 
 
-def _products_kernel(live_ref, x_ref, g_ref, out_ref, *, stride: int, size: int, n: int) -> None:
+def _products_kernel(
+    live_ref, x_ref, g_ref, out_ref, *, stride: int, size: int, strip: int, n: int
+) -> None:
     rows, width, images, _ = g_ref.shape
     first = pl.program_id(0) * _LANES
 
@@ -205,8 +215,8 @@ def _products_kernel(live_ref, x_ref, g_ref, out_ref, *, stride: int, size: int,
 
     def visit(i: Array, j: Array, _: None) -> None:
         def add(row: Array, total: Array) -> Array:
-            for start in range(0, width, _COLUMNS):
-                count = min(_COLUMNS, width - start)
+            for start in range(0, width, strip):
+                count = min(strip, width - start)
                 g = g_ref[row, pl.ds(start, count)].astype(jnp.float32)
                 total += jnp.sum(_met(x_ref, i, j, stride, row, start, count) * g, 0)
             return total
@@ -242,12 +252,14 @@ def _over_taps(
     return lax.fori_loop(corner, end, along, start)
 
 
-def _for_pixels(rows: int, width: int, visit: Callable[[Array, int, int], None]) -> None:
-    """Visit the pixels of a block in strips of a row."""
+def _for_strips(
+    rows: int, width: int, strip: int, visit: Callable[[Array, int, int], None]
+) -> None:
+    """Visit a block in strips of its rows: a sum is kept in one register a pixel, of 64."""
 
     def strips(row: Array, _: None) -> None:
-        for start in range(0, width, _COLUMNS):
-            visit(row, start, min(_COLUMNS, width - start))
+        for start in range(0, width, strip):
+            visit(row, start, min(strip, width - start))
 
     lax.fori_loop(0, rows, strips, None)
 

@@ -15,9 +15,10 @@ from jaxtyping import Float, Int
 
 from kernels.epilogue import finish
 from kernels.pointwise_conv.products import Products, round_up
+from kernels.tiles import tiles
 
 # Tiles of the matrix unit: 8 rows (16 in bfloat16) by 128 columns.
-_ROWS, _LANES = 512, 128
+_LANES = 128
 _SUBLANES = 16
 
 
@@ -37,7 +38,8 @@ def _apply(
     """`activation(x weight + bias)` with the first `live` of k and n; see `products.Products`."""
     rows, depth = x.shape
     columns = weight.shape[1]
-    block = min(_ROWS, round_up(rows, _SUBLANES))
+    most = tiles("pointwise_conv", "pallas_tpu")["rows"]
+    block = min(most, round_up(rows, _SUBLANES))
     grid = (pl.cdiv(rows, block), pl.cdiv(columns, _LANES), pl.cdiv(depth, _LANES))
     operands = [x, weight]
     in_specs = [
@@ -99,7 +101,8 @@ def _products(
     """`x^T g` with the first `live` of i and o; zero elsewhere."""
     rows, inputs = x.shape
     outputs = g.shape[1]
-    block = min(_ROWS, round_up(rows, _SUBLANES))
+    most = tiles("pointwise_conv", "pallas_tpu")["rows"]
+    block = min(most, round_up(rows, _SUBLANES))
     grid = (pl.cdiv(inputs, _LANES), pl.cdiv(outputs, _LANES), pl.cdiv(rows, block))
     spec = tpu.PrefetchScalarGridSpec(
         num_scalar_prefetch=1,
