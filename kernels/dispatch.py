@@ -9,16 +9,41 @@ from typing import Any, TypeVar
 
 import jax
 
-# The fastest first; an implementation that an operation lacks is passed over. Pallas kernels have
-# not run on a device yet, so they are taken only when asked for by name.
-_ORDER = {"cpu": ("cpu", "shift_add", "reference")}
+# The fastest first; an implementation that an operation lacks is passed over.
+_ORDER = {
+    "cpu": ("cpu", "shift_add", "reference"),
+    "gpu": ("pallas_gpu", "reference"),
+    "tpu": ("pallas_tpu", "reference"),
+}
 _ANYWHERE = ("reference",)
+_GPU = ("gpu", "cuda", "rocm")
+# What Triton compiles for.
+_TRITON_NEEDS = 8.0
 # What an implementation runs on, where it does not run everywhere.
 _PLATFORM = {"cpu": "cpu", "pallas_gpu": "gpu", "pallas_tpu": "tpu"}
 
 T = TypeVar("T")
 
 _interpreted: ContextVar[bool] = ContextVar("interpreted", default=False)
+_target: ContextVar[tuple[str, str] | None] = ContextVar("platform", default=None)
+
+
+@contextmanager
+def platform(name: str, kind: str = "") -> Iterator[None]:
+    """Make calls that are traced inside take the implementations of a platform that isn't here.
+
+    For `jax.export` and for compiling ahead of time: the default device would decide otherwise.
+    What was jitted and traced before keeps what it took then.
+
+    Args:
+        name: `cpu`, `gpu` (or `cuda`, `rocm`), `tpu`.
+        kind: as `device_kind` gives it, for block sizes; default: those for any device.
+    """
+    token = _target.set(("gpu" if name in _GPU else name, kind))
+    try:
+        yield
+    finally:
+        _target.reset(token)
 
 
 @contextmanager
@@ -29,6 +54,15 @@ def interpreted() -> Iterator[None]:
         yield
     finally:
         _interpreted.reset(token)
+
+
+def device_kind() -> str:
+    """Of the default device, or of `platform`: `sm_90` for an Nvidia GPU, JAX's name for others."""
+    target = _target.get()
+    if target is not None:
+        return target[1]
+    capability = _compute_capability()
+    return _device().device_kind if capability is None else f"sm_{round(capability * 10)}"
 
 
 def is_interpreted() -> bool:
@@ -80,6 +114,7 @@ class Operation:
         reasons: list[str] = []
         for candidate in self._candidates(implementation):
             try:
+                _check(candidate)
                 result = call(candidate)
             except NotImplementedError as error:
                 reasons.append(f"{candidate}: {error}")
@@ -113,5 +148,34 @@ class Operation:
 
 
 def _platform() -> str:
+    target = _target.get()
+    if target is not None:
+        return target[0]
     device = jax.config.values["jax_default_device"]
-    return getattr(device, "platform", device) or jax.default_backend()
+    name = getattr(device, "platform", device) or jax.default_backend()
+    return "gpu" if name in _GPU else name
+
+
+def _device() -> Any:
+    device = jax.config.values["jax_default_device"]
+    return device if isinstance(device, jax.Device) else jax.devices(device)[0]
+
+
+def _check(implementation: str) -> None:
+    """Refuse what the compiler for the device at hand would refuse later.
+
+    Raises:
+        NotImplementedError: a GPU from before Triton's oldest.
+    """
+    if _PLATFORM.get(implementation) == "gpu" and _target.get() is None and not is_interpreted():
+        capability = _compute_capability()
+        if capability is not None and capability < _TRITON_NEEDS:
+            raise NotImplementedError(f"compute capability {capability}, needed {_TRITON_NEEDS}")
+
+
+def _compute_capability() -> float | None:
+    """Of the default device, where it is an Nvidia GPU."""
+    try:
+        return float(getattr(_device(), "compute_capability", ""))
+    except ValueError:
+        return None

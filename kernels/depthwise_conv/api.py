@@ -11,6 +11,8 @@ OPERATION = Operation(
     {
         "cpu": "kernels.depthwise_conv.cpu",
         "shift_add": "kernels.depthwise_conv.shift_add",
+        "pallas_gpu": "kernels.depthwise_conv.pallas_gpu",
+        "pallas_tpu": "kernels.depthwise_conv.pallas_tpu",
         "reference": "kernels.depthwise_conv.reference",
     },
 )

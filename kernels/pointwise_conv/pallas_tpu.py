@@ -13,10 +13,12 @@ from jax.experimental import pallas as pl
 from jax.experimental.pallas import tpu
 from jaxtyping import Float, Int
 
+from kernels.epilogue import finish
 from kernels.pointwise_conv.products import Products, round_up
+from kernels.tiles import tiles
 
 # Tiles of the matrix unit: 8 rows (16 in bfloat16) by 128 columns.
-_ROWS, _LANES = 512, 128
+_LANES = 128
 _SUBLANES = 16
 
 
@@ -26,28 +28,39 @@ def _last(live: Array) -> Array:
 
 
 def _apply(
-    x: Float[Array, "r k"], weight: Float[Array, "k n"], live: Int[Array, "2"], interpret: bool
+    x: Float[Array, "r k"],
+    weight: Float[Array, "k n"],
+    live: Int[Array, "2"],
+    bias: Float[Array, " n"] | None,
+    activation: str,
+    interpret: bool,
 ) -> Float[Array, "r n"]:
-    """`x weight` with the first `live` of k and n; other columns of the result are zero."""
+    """`activation(x weight + bias)` with the first `live` of k and n; see `products.Products`."""
     rows, depth = x.shape
     columns = weight.shape[1]
-    block = min(_ROWS, round_up(rows, _SUBLANES))
+    most = tiles("pointwise_conv", "pallas_tpu")["rows"]
+    block = min(most, round_up(rows, _SUBLANES))
     grid = (pl.cdiv(rows, block), pl.cdiv(columns, _LANES), pl.cdiv(depth, _LANES))
+    operands = [x, weight]
+    in_specs = [
+        pl.BlockSpec((block, _LANES), lambda i, j, t, s: (i, jnp.minimum(t, _last(s[0])))),
+        pl.BlockSpec(
+            (_LANES, _LANES),
+            lambda i, j, t, s: (jnp.minimum(t, _last(s[0])), jnp.minimum(j, _last(s[1]))),
+        ),
+    ]
+    if bias is not None:
+        operands.append(bias[None])
+        in_specs.append(pl.BlockSpec((1, _LANES), lambda i, j, t, s: (0, j)))
     spec = tpu.PrefetchScalarGridSpec(
         num_scalar_prefetch=1,
         grid=grid,
-        in_specs=[
-            pl.BlockSpec((block, _LANES), lambda i, j, t, s: (i, jnp.minimum(t, _last(s[0])))),
-            pl.BlockSpec(
-                (_LANES, _LANES),
-                lambda i, j, t, s: (jnp.minimum(t, _last(s[0])), jnp.minimum(j, _last(s[1]))),
-            ),
-        ],
+        in_specs=in_specs,
         out_specs=pl.BlockSpec((block, _LANES), lambda i, j, t, s: (i, j)),
         scratch_shapes=[tpu.VMEM((block, _LANES), jnp.float32)],
     )
     return pl.pallas_call(
-        _apply_kernel,
+        partial(_apply_kernel, activation=activation),
         out_shape=jax.ShapeDtypeStruct((rows, columns), x.dtype),
         grid_spec=spec,
         compiler_params=tpu.CompilerParams(
@@ -55,10 +68,11 @@ def _apply(
         ),
         interpret=interpret,
         name="pointwise_conv",
-    )(live, x, weight)
+    )(live, *operands)
 
 
-def _apply_kernel(live_ref, x_ref, weight_ref, y_ref, total_ref) -> None:
+def _apply_kernel(live_ref, x_ref, weight_ref, *rest, activation: str) -> None:
+    *bias_ref, y_ref, total_ref = rest
     j, t = pl.program_id(1), pl.program_id(2)
 
     @pl.when(t == 0)
@@ -75,7 +89,10 @@ def _apply_kernel(live_ref, x_ref, weight_ref, y_ref, total_ref) -> None:
 
     @pl.when(t == pl.num_programs(2) - 1)
     def _store() -> None:
-        y_ref[...] = total_ref[...].astype(y_ref.dtype)
+        total = total_ref[...]
+        if bias_ref:
+            total += _only(bias_ref[0][...].astype(jnp.float32), 1, live_ref[1] - j * _LANES)
+        y_ref[...] = finish(total, None, activation).astype(y_ref.dtype)
 
 
 def _products(
@@ -84,7 +101,8 @@ def _products(
     """`x^T g` with the first `live` of i and o; zero elsewhere."""
     rows, inputs = x.shape
     outputs = g.shape[1]
-    block = min(_ROWS, round_up(rows, _SUBLANES))
+    most = tiles("pointwise_conv", "pallas_tpu")["rows"]
+    block = min(most, round_up(rows, _SUBLANES))
     grid = (pl.cdiv(inputs, _LANES), pl.cdiv(outputs, _LANES), pl.cdiv(rows, block))
     spec = tpu.PrefetchScalarGridSpec(
         num_scalar_prefetch=1,

@@ -1,3 +1,5 @@
+from functools import cache
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -5,12 +7,16 @@ import pytest
 
 from kernels.depthwise_conv import api
 from kernels.depthwise_conv.specs import SPECS, Spec
+from kernels.dispatch import interpreted
+from kernels.epilogue import ACTIVATIONS
 from kernels.inventory import in_use
 
 # Sums of up to 49 x 5 x 28 x 28 float32 products in another order.
 TOLERANCE = 1e-5
 BATCH = 5
-NAMES = tuple(name for name in api.OPERATION.modules if name != "reference")
+# Pallas' interpreter takes seconds: few and small maps.
+PALLAS = ("pallas_gpu", "pallas_tpu")
+NAMES = tuple(name for name in api.OPERATION.modules if name not in ("reference", *PALLAS))
 # XLA's forms take a second each to compile: all shapes in C++, a spread of them in XLA.
 FEW = tuple(spec for spec in SPECS if spec.name in ("28x28x16_k3_s1", "14x14x72_k5_s2"))
 FEW += tuple(spec for spec in SPECS if spec.name in ("9x9x17_k7_s1", "2x2x288_k3_s2"))
@@ -24,6 +30,8 @@ ODD = (
     (5, 6, 20, 3, 1, 4),
     (11, 7, 80, 7, 4, 3),
 )
+ODD_CASES = [("cpu", case) for case in ODD]
+ODD_CASES += [(name, case) for name in PALLAS for case in (ODD[2], ODD[4])]
 
 
 def arrays(height, width, channels, kernel, stride, padding):
@@ -36,9 +44,8 @@ def arrays(height, width, channels, kernel, stride, padding):
     ]
 
 
-def values(name, x, weight, g, stride, padding, active=None):
-    """Result and both gradients; skips the test where there is no compiler."""
-
+@cache
+def compiled(name, stride, padding):
     def run(x, weight, g, active):
         def conv(x, weight):
             return api.depthwise_conv(x, weight, stride, padding, active, implementation=name)
@@ -46,8 +53,14 @@ def values(name, x, weight, g, stride, padding, active=None):
         y, pull_back = jax.vjp(conv, x, weight)
         return (y, *pull_back(g))
 
+    return jax.jit(run)
+
+
+def values(name, x, weight, g, stride, padding, active=None):
+    """Result and both gradients; skips the test where there is no compiler."""
     try:
-        return jax.jit(run)(x, weight, g, active)
+        with interpreted():
+            return compiled(name, stride, padding)(x, weight, g, active)
     except NotImplementedError as error:
         pytest.skip(str(error))
 
@@ -70,8 +83,7 @@ def test_real_shapes(name, spec):
     assert_equal(values(name, x, weight, g, spec.stride, spec.padding), expected)
 
 
-@pytest.mark.parametrize("case", ODD, ids=str)
-@pytest.mark.parametrize("name", ["cpu"])
+@pytest.mark.parametrize(("name", "case"), ODD_CASES, ids=str)
 def test_odd_shapes(name, case):
     x, weight, g = arrays(*case)
     assert_equal(
@@ -101,7 +113,12 @@ ACTIVE = tuple(
 
 @pytest.mark.parametrize(
     ("name", "stride", "channels", "active"),
-    [*ACTIVE, ("shift_add", 1, 40, (3, 21)), ("shift_add", 2, 24, (1, 20))],
+    [
+        *ACTIVE,
+        ("shift_add", 1, 40, (3, 21)),
+        ("shift_add", 2, 24, (1, 20)),
+        *((name, 2, 40, (3, 21)) for name in PALLAS),
+    ],
     ids=str,
 )
 def test_active_equals_the_smaller_convolution(name, stride, channels, active):
@@ -114,6 +131,35 @@ def test_active_equals_the_smaller_convolution(name, stride, channels, active):
     y, dx, dw = values(name, x, weight, g, stride, 3, jnp.array(active, jnp.int32))
     assert_equal((y[..., :live], dx[..., :live], dw[mask].reshape(inner.shape)), small)
     np.testing.assert_array_equal(dw[~mask], 0)
+
+
+@pytest.mark.parametrize("name", PALLAS)
+def test_what_dead_channels_hold_does_not_leak(name):
+    x, weight, g = arrays(5, 5, 40, 3, 1, 1)
+    active = jnp.array((3, 21), jnp.int32)
+    weight = jnp.where(live_mask(3, 40, (3, 21)), weight, jnp.float32(0))
+    expected = values("reference", x, weight, g, 1, 1, active)
+    x, g = (a.at[..., 21:].set(jnp.nan) for a in (x, g))
+    found = values(name, x, weight, g, 1, 1, active)
+    assert_equal([a[..., :21] for a in found], [a[..., :21] for a in expected])
+    for a in found:
+        np.testing.assert_array_equal(a[..., 21:], 0)
+
+
+@pytest.mark.parametrize("name", PALLAS)
+def test_bfloat16_with_bias_and_activation(name):
+    x, weight, _ = (a.astype(jnp.bfloat16) for a in arrays(5, 6, 20, 3, 2, 1))
+    bias = jnp.linspace(-4, 4, 20, dtype=jnp.bfloat16)
+    for activation in ACTIVATIONS:
+        case = {"bias": bias, "activation": activation}
+        with interpreted():
+            y = api.depthwise_conv(x, weight, 2, 1, **case, implementation=name)
+        assert y.dtype == jnp.bfloat16
+        # Rounded once, so that float32 is what it is compared with.
+        case["bias"] = bias.astype(jnp.float32)
+        wide, tap = x.astype(jnp.float32), weight.astype(jnp.float32)
+        expected = api.depthwise_conv(wide, tap, 2, 1, **case, implementation="reference")
+        np.testing.assert_allclose(y.astype(jnp.float32), expected, rtol=2**-8, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", [*NAMES, "reference"])
@@ -130,7 +176,7 @@ def test_dead_garbage_changes_nothing(name):
     np.testing.assert_array_equal(dirty[2][..., 21:], 0)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [*NAMES, *PALLAS])
 def test_vmap_over_maps_weights_and_sizes(name):
     x, weight, g = arrays(7, 7, 24, 5, 1, 2)
     active = jnp.array(((3, 24), (5, 9), (1, 17)), jnp.int32)

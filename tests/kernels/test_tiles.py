@@ -1,0 +1,81 @@
+import json
+import re
+from importlib.resources import files
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from kernels import aot, tiles, tune
+from kernels.dispatch import interpreted, platform
+from kernels.inventory import specs
+from kernels.pointwise_conv.api import pointwise_conv
+
+# What `ptxas -v` says of a module with two kernels.
+SAID = """\
+ptxas info    : 0 bytes gmem
+ptxas info    : Compiling entry function 'pointwise_conv__1' for 'sm_90a'
+ptxas info    : Function properties for pointwise_conv__1
+    0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads
+ptxas info    : Used 80 registers, used 1 barriers
+ptxas info    : Compiling entry function 'depthwise_conv' for 'sm_90a'
+ptxas info    : Function properties for depthwise_conv
+    16 bytes stack frame, 8 bytes spill stores, 12 bytes spill loads
+ptxas info    : Used 255 registers, used 0 barriers
+"""
+
+
+def entries():
+    for operation in aot.PALLAS_OPERATIONS:
+        document = json.loads(files(f"kernels.{operation}").joinpath("tiles.json").read_text())
+        for implementation, kinds in document.items():
+            for kind, entry in kinds.items():
+                yield operation, implementation, kind, entry
+
+
+@pytest.mark.parametrize(("operation", "implementation", "kind", "entry"), [*entries()])
+def test_every_entry_has_all_sizes_and_tells_when_and_how(operation, implementation, kind, entry):
+    assert set(entry["sizes"]) == set(next(tune.candidates(operation, implementation)))
+    assert re.match(
+        r"2\d{3}-\d\d-\d\d, (compiler estimate|timed on|chosen by hand)", entry["found"]
+    )
+    with platform("tpu" if implementation.endswith("tpu") else "gpu", kind):
+        assert tiles.tiles(operation, implementation) == entry["sizes"]
+
+
+def test_an_unknown_device_takes_those_for_any():
+    with platform("gpu", "sm_12345"):
+        found = tiles.tiles("pointwise_conv", "pallas_gpu")
+    with platform("gpu"):
+        assert found == tiles.tiles("pointwise_conv", "pallas_gpu")
+
+
+@pytest.mark.parametrize("rows", [16, 64])
+def test_sizes_reach_the_kernel(rows):
+    sizes = {"rows": rows, "columns": 16, "depth": 16, "gradient_rows": 16, "warps": 4}
+
+    def run(x, weight):
+        with interpreted(), tiles.use(sizes):
+            return pointwise_conv(x, weight, implementation="pallas_gpu")
+
+    x, weight = jnp.ones((40, 8)), jnp.ones((8, 8))
+    jaxpr = str(jax.make_jaxpr(run)(x, weight))
+    assert f"float32[{rows},16]" in jaxpr or f"f32[{rows},16]" in jaxpr
+    assert jnp.all(run(x, weight) == 8)
+
+
+def test_registers_and_spills_are_read():
+    found = [
+        match.group("name", "registers", "store", "load") for match in aot._PTXAS.finditer(SAID)
+    ]
+    assert found == [("pointwise_conv__1", "80", "0", "0"), ("depthwise_conv", "255", "8", "12")]
+
+
+def test_all_kernels_of_a_shape_are_compiled():
+    spec = min(specs("pointwise_conv"), key=lambda spec: spec.bytes(1))
+    call, shapes = aot.both_ways(spec, 2, "bfloat16")
+    with platform("gpu"):
+        y, dx, dw, finished = jax.eval_shape(call, *shapes)
+    assert y.shape == finished.shape == shapes[0].shape
+    assert [dx.shape, dw.shape] == [shape.shape for shape in shapes[2:]]
+    assert {a.dtype for a in (y, dx, dw, finished)} == {jnp.dtype(jnp.bfloat16)}
