@@ -1,6 +1,7 @@
 """All operations with their real shapes, and what computes them here."""
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
 from typing import Protocol
 
@@ -43,3 +44,9 @@ def in_use(operation: str) -> InUse:
     spec = specs(operation)[0]
     shapes = jax.eval_shape(lambda: spec.operands(1, jax.random.key(0)))
     return spec.operation.first(lambda name: jax.eval_shape(spec.call(name), *shapes))[0]
+
+
+def all_in_use() -> dict[str, InUse]:
+    """`in_use` of every operation; C++ that must be built for that is built side by side."""
+    with ThreadPoolExecutor(len(OPERATIONS)) as pool:
+        return dict(zip(OPERATIONS, pool.map(in_use, OPERATIONS), strict=True))

@@ -27,7 +27,7 @@ def verify(bench: Workbench, archs: Archs, store: RunStore, log: Log) -> None:
     before this has seen. Latency is that of the whole network where the device can be measured;
     elsewhere the estimate stays.
     """
-    validation = bench.evaluator.evaluate(archs)["accuracy"]
+    validation = bench.evaluator.accuracies(archs, bench.evaluator.validation)
     test = bench.evaluator.accuracies(archs, bench.data.load_test())
     columns = {"accuracy": validation, "test_accuracy": test, **bench.costs.evaluate(archs)}
     sources = {"accuracy": "measured", "test_accuracy": "measured", **bench.costs.sources()}

@@ -123,7 +123,12 @@ class Workbench:
     def _evaluator(self, params: Params) -> SupernetEvaluator:
         config = self.experiment.evaluation
         return SupernetEvaluator(
-            self.executors, params, self.data, config.calibration_images, config.validation_images
+            self.executors,
+            params,
+            self.data,
+            config.calibration_images,
+            config.validation_images,
+            config.statistics == "batch",
         )
 
 

@@ -112,9 +112,9 @@ def _onnxruntime_providers() -> str:
 
 def compiled_kernels() -> Finding:
     """What computes the operations that training spends its time on."""
-    from kernels.inventory import OPERATIONS, in_use
+    from kernels.inventory import all_in_use
 
-    used = {name: in_use(name) for name in OPERATIONS}
+    used = all_in_use()
     found = ", ".join(f"{name} {use.name}" for name, use in used.items())
     reasons = dict.fromkeys(use.reason for use in used.values() if use.reason)
     if not reasons:

@@ -69,6 +69,7 @@ def _run(experiment: "Experiment", store: "RunStore", workers: int) -> None:
     import jax
 
     from hw_profiles.device import cache_folder
+    from kernels.inventory import all_in_use
     from nas.controller import run as control
     from nas.log import Log
 
@@ -77,6 +78,7 @@ def _run(experiment: "Experiment", store: "RunStore", workers: int) -> None:
     # took a third longer.
     jax.config.update("jax_cpu_enable_async_dispatch", False)
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+    all_in_use()  # builds the C++ kernels side by side, once on a machine
     with Log(store.log_path) as log:
         control(experiment, store, log, workers)
 

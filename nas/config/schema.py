@@ -136,6 +136,11 @@ class EvaluationConfig(BaseModel):
         gt=0,
         description="Training images that set a sub-network's batch-norm statistics.",
     )
+    statistics: Literal["calibrated", "batch"] = Field(
+        default="calibrated",
+        description="Statistics for the labels of the accuracy predictor: calibrated on training "
+        "images, or, at less cost, those of each validation batch. The front is always calibrated.",
+    )
 
 
 class VerifyConfig(BaseModel):

@@ -41,6 +41,8 @@ class SupernetEvaluator:
         data: calibration uses its training images, accuracy its validation images.
         calibration_images: how many training images set the statistics.
         validation_images: how many validation images are used; None takes all.
+        batch_statistics: whether `evaluate` normalises each validation batch with its own
+            statistics, a cheaper estimate without calibration.
         at_once: whether the networks of a group run at once; None asks the default device.
     """
 
@@ -51,6 +53,7 @@ class SupernetEvaluator:
         data: Dataset,
         calibration_images: int,
         validation_images: int | None,
+        batch_statistics: bool = False,
         at_once: bool | None = None,
     ) -> None:
         self.executors = executors
@@ -61,6 +64,7 @@ class SupernetEvaluator:
             data.validation.images[:validation_images], data.validation.labels[:validation_images]
         )
         self.elastic = executors.elastic
+        self.batch_statistics = batch_statistics
         self.at_once = jax.default_backend() != "cpu" if at_once is None else at_once
         self._programs = cache(self._make_programs)
         self._known: dict[bytes, float] = {}
@@ -73,11 +77,22 @@ class SupernetEvaluator:
         keys = [arch.tobytes() for arch in self.executors.space.canonical(archs).astype(np.int64)]
         new = {key: i for i, key in enumerate(keys) if key not in self._known}
         rows = list(new.values())
-        self._known |= zip(new, self.accuracies(archs[rows], self.validation).tolist(), strict=True)
+        calibrate = not self.batch_statistics
+        found = self.accuracies(archs[rows], self.validation, calibrate)
+        self._known |= zip(new, found.tolist(), strict=True)
         return {"accuracy": np.array([self._known[key] for key in keys])}
 
-    def accuracies(self, archs: Archs, split: Split) -> Float[np.ndarray, " n"]:
-        """Accuracy (0 to 1) of each architecture on a split, each after its own recalibration."""
+    def accuracies(
+        self, archs: Archs, split: Split, calibrate: bool = True
+    ) -> Float[np.ndarray, " n"]:
+        """Accuracy (0 to 1) of each architecture on a split.
+
+        Args:
+            archs: the architectures.
+            split: images and labels.
+            calibrate: whether each is recalibrated on training images before, as when it is
+                deployed; else batches of the split are normalised with their own statistics.
+        """
         groups: dict[tuple[Option, ...], list[int]] = {}
         for i, arch in enumerate(archs):
             groups.setdefault(self.executors.static_options(arch), []).append(i)
@@ -86,23 +101,32 @@ class SupernetEvaluator:
         for static, members in groups.items():
             for first in range(0, len(members), _GROUP):
                 some = members[first : first + _GROUP]
-                out[some] = self._group(static, list(rows[some]), split)
+                out[some] = self._group(static, list(rows[some]), split, calibrate)
         return out
 
     def _group(
-        self, static: tuple[Option, ...], rows: list[Int[np.ndarray, " k"]], split: Split
+        self,
+        static: tuple[Option, ...],
+        rows: list[Int[np.ndarray, " k"]],
+        split: Split,
+        calibrate: bool,
     ) -> Float[np.ndarray, " n"]:
         run = self._programs(static)
         size = input_size(self.executors.super_graph(static))
-        found = [run.moments(rows, self.params, x) for x in self._calibration_batches(size)]
-        stats = [_pool(list(of_network)) for of_network in zip(*found, strict=True)]
-        networks = run.fold(list(zip(rows, stats, strict=True)), self.params)
+        if calibrate:
+            found = [run.moments(rows, self.params, x) for x in self._calibration_batches(size)]
+            stats = [_pool(list(of_network)) for of_network in zip(*found, strict=True)]
+            networks = run.fold(list(zip(rows, stats, strict=True)), self.params)
+            count = partial(run.right, networks)
+        else:
+            count = partial(run.right_alone, rows, self.params)
         right = np.zeros(len(rows), int)
         for images, labels in zip(_batches(split.images), _batches(split.labels), strict=True):
             missing = _BATCH - len(images) if len(split.labels) > _BATCH else 0
-            padded = np.concatenate([images, np.zeros((missing, *images.shape[1:]), np.uint8)])
+            # Real images fill up, since they may take part in the statistics.
+            filled = np.concatenate([images, split.images[:missing]])
             known = np.concatenate([labels, np.full(missing, -1, labels.dtype)])
-            right += np.array(run.right(networks, self.prepare(padded, size), known))
+            right += np.array(count(self.prepare(filled, size), known))
         return right / len(split.labels)
 
     def _make_programs(self, static: tuple[Option, ...]) -> "_Programs":
@@ -117,10 +141,16 @@ class SupernetEvaluator:
 
         def right(network: tuple[Array, Any], images: Array, labels: Array) -> Array:
             row, folded = network
-            classes = jnp.argmax(elastic.infer(folded, row, images, static), -1)
-            return jnp.sum(classes.astype(labels.dtype) == labels)
+            return hits(elastic.infer(folded, row, images, static), labels)
 
-        return _Programs(*(_population(f, self.at_once) for f in (moments, fold, right)))
+        def right_alone(row: Array, params: Params, images: Array, labels: Array) -> Array:
+            return hits(elastic(params, row, images, static)[0], labels)
+
+        def hits(logits: Array, labels: Array) -> Array:
+            return jnp.sum(jnp.argmax(logits, -1).astype(labels.dtype) == labels)
+
+        programs = (moments, fold, right, right_alone)
+        return _Programs(*(_population(f, self.at_once) for f in programs))
 
     def calibrate(self, graph: Graph) -> Stats:
         """Batch-norm statistics of a concrete graph with inherited weights."""
@@ -147,11 +177,13 @@ class _Programs:
         moments: of a row, the weights and images: batch statistics.
         fold: of a row and pooled statistics, and the weights: a network.
         right: of a network, images and labels: how many it gets right.
+        right_alone: of a row, the weights, images and labels: the same with batch statistics.
     """
 
     moments: Callable[..., list[Stats]]
     fold: Callable[..., list[Any]]
     right: Callable[..., list[Array]]
+    right_alone: Callable[..., list[Array]]
 
 
 def _population(run: Callable[..., Any], at_once: bool) -> Callable[..., list[Any]]:

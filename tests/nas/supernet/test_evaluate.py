@@ -2,10 +2,13 @@ import jax
 import numpy as np
 import pytest
 
+from kernels.inventory import in_use
+from kernels.pointwise_conv.api import OPERATION
 from nas.data.config import DigitsConfig
 from nas.data.registry import load
 from nas.supernet.evaluate import SupernetEvaluator
 from nas.supernet.executors import Executors, input_size
+from nas.supernet.switch import Switched
 from search_spaces.ir.interpret import init
 from search_spaces.registry import create
 
@@ -64,15 +67,36 @@ def expected(executors, params, data, archs):
     return [accuracy(arch) for arch in archs]
 
 
-@pytest.mark.parametrize("at_once", [False, True])
+@pytest.mark.parametrize(
+    ("executor", "at_once"), [("masked", False), ("masked", True), ("switch", False)]
+)
 def test_accuracies_are_those_of_the_concrete_networks(
-    executors, params, data, archs, expected, at_once
+    executors, params, data, archs, expected, executor, at_once
 ):
-    evaluator = SupernetEvaluator(executors, params, data, CALIBRATION, None, at_once)
+    evaluator = SupernetEvaluator(executors, params, data, CALIBRATION, None, at_once=at_once)
+    evaluator.elastic = getattr(executors, executor)
     found = evaluator.accuracies(archs, data.validation)
     # Another order of sums may turn an image on the border between two classes.
     assert np.abs(found - expected).max() <= 1.5 / len(data.validation.labels)
     assert len(set(np.round(expected, 4))) > 1
+
+
+def test_with_batch_statistics_a_split_calibrates_itself(executors, params, data, archs):
+    """One batch that is the calibration set: its own statistics are the calibrated ones."""
+    split = data.train.take(np.arange(256))
+    evaluator = SupernetEvaluator(executors, params, data, 256, None, batch_statistics=True)
+    own = evaluator.accuracies(archs, split, calibrate=False)
+    np.testing.assert_allclose(own, evaluator.accuracies(archs, split), atol=1.5 / 256)
+    found = evaluator.evaluate(archs)["accuracy"]
+    expected = evaluator.accuracies(archs, data.validation, calibrate=False)
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_switch_is_taken_where_masked_pays_full_width(executors):
+    with OPERATION.use("reference"):
+        assert Executors(executors.space, executors.blocks).elastic.__class__ is Switched
+    if in_use("pointwise_conv").name == "cpu":
+        assert executors.elastic is executors.masked
 
 
 def test_a_network_is_evaluated_once(executors, params, data, archs, monkeypatch):
@@ -80,9 +104,9 @@ def test_a_network_is_evaluated_once(executors, params, data, archs, monkeypatch
     asked = []
     accuracies = evaluator.accuracies
 
-    def counted(some, split):
+    def counted(some, *rest):
         asked.append(len(some))
-        return accuracies(some, split)
+        return accuracies(some, *rest)
 
     monkeypatch.setattr(evaluator, "accuracies", counted)
     twice = np.concatenate([archs[:2], archs[:1]])

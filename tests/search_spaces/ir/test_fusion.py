@@ -1,0 +1,102 @@
+from dataclasses import dataclass
+from functools import cached_property
+
+import pytest
+
+from search_spaces.ir.fusion import fused_activations, inverted_residuals
+from search_spaces.ir.passes import fold_batchnorm
+from search_spaces.registry import create
+from search_spaces.space import Knob, SearchSpace
+
+
+def mobilenet(squeeze_excite):
+    space = create(
+        "mobilenet_v3",
+        resolution=(8,),
+        channels=1,
+        classes=4,
+        stem=8,
+        widths=(8, 16),
+        strides=(1, 2),
+        hswish=(False, True),
+        squeeze_excite=(squeeze_excite,) * 2,
+        depth=(2,),
+        kernel=(3,),
+        expand=(2,),
+        head=(16, 16),
+    )
+    return space.build(space.largest())
+
+
+def blocks_of(graph):
+    return {id(block): block for block in inverted_residuals(graph).values()}.values()
+
+
+def test_every_block_of_a_folded_mobilenet_is_one():
+    blocks = [*blocks_of(fold_batchnorm(mobilenet(False)))]
+    assert [block.project.name.rpartition("/")[0] for block in blocks] == [
+        "stem",
+        "s0/b0",
+        "s0/b1",
+        "s1/b0",
+        "s1/b1",
+    ]
+    assert [block.expand is None for block in blocks] == [True, False, False, False, False]
+    assert [block.add is None for block in blocks] == [False, False, False, True, False]
+    assert [block.activation for block in blocks] == ["relu"] * 3 + ["hswish"] * 2
+
+
+def test_none_before_batch_norm_is_folded_nor_around_squeeze_and_excitation():
+    assert not inverted_residuals(mobilenet(False))
+    folded = inverted_residuals(fold_batchnorm(mobilenet(True)))
+    assert {block.project.name for block in folded.values()} == {"stem/project"}
+
+
+@dataclass(frozen=True)
+class _Block(SearchSpace):
+    """One block, and something that reads inside it or activates otherwise."""
+
+    kind: str
+    name = "block"
+    version = 1
+
+    @cached_property
+    def knobs(self):
+        return (Knob("size", (4,), static=True),)
+
+    def define(self, b):
+        size = int(b.pick("size"))
+        x = b.input("image", (size, size, 8))
+        with b.block("only"):
+            y = b.activation(
+                "first", b.pointwise("expand", x, 16, bias=self.kind != "bare"), "relu"
+            )
+            z = b.depthwise("depthwise", y, 3, bias=True)
+            z = b.activation("second", z, "hswish" if self.kind == "mixed" else "relu")
+            z = b.add("peek", y, z) if self.kind == "peek" else z
+            z = b.pointwise("project", z, 8, bias=True)
+            z = b.activation("third", z, "relu") if self.kind == "activated" else z
+            return b.add("add", x, z)
+
+
+@pytest.mark.parametrize("kind", ["peek", "mixed", "activated", "bare"])
+def test_what_only_looks_like_one_is_left_alone(kind):
+    space = _Block(kind)
+    assert not inverted_residuals(space.build(space.largest()))
+
+
+def test_a_plain_one_is_found_with_all_its_nodes():
+    graph = _Block("plain").build(_Block("plain").largest())
+    found = inverted_residuals(graph)
+    assert set(found) == {node.name for node in graph.nodes}
+    [block] = {id(block): block for block in found.values()}.values()
+    assert block.input == "image"
+    assert block.output.name == "only/add"
+
+
+def test_an_activation_with_other_readers_beside_it_is_not_fused():
+    graph = _Block("peek").build(_Block("peek").largest())
+    assert {name: node.name for name, node in fused_activations(graph).items()} == {
+        "only/expand": "only/first",
+        "only/depthwise": "only/second",
+    }
