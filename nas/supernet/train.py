@@ -202,11 +202,13 @@ def gradients(forward: Callable[[Params], Logits], params: Params, targets: Logi
 
 def _optimiser(config: SupernetConfig, steps: int) -> optax.GradientTransformation:
     """AdamW with warm-up and cosine decay; biases and norms are not decayed."""
+    total = config.epochs * steps
     schedule = optax.warmup_cosine_decay_schedule(
         init_value=0.0,
         peak_value=config.learning_rate,
-        warmup_steps=round(config.warmup_epochs * steps),
-        decay_steps=config.epochs * steps,
+        # A training shorter than its warm-up still decays in its last step.
+        warmup_steps=min(round(config.warmup_epochs * steps), total - 1),
+        decay_steps=total,
     )
     decayed = partial(jax.tree.map, lambda leaf: leaf.ndim > 1)
     return optax.chain(
