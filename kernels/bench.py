@@ -19,6 +19,7 @@ from jax import Array
 from rich.console import Console
 from rich.table import Table
 
+from kernels.allocator import relaunch
 from kernels.inventory import OPERATIONS, Spec, specs
 
 _BASELINE = "reference"
@@ -170,6 +171,7 @@ def main() -> None:
     if not chosen:
         names = ", ".join(spec.name for spec in every)
         parser.error(f"--only {arguments.only}: no such shape; there are: {names}")
+    relaunch()
     peer = import_module("kernels.bench_torch").peer if arguments.peer else None
     limit = limits()
     measured = (measure(spec, arguments.batch, arguments.runs, limit, peer) for spec in chosen)

@@ -23,7 +23,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from nas.cli.allocator import relaunch
+from kernels.allocator import relaunch
 from nas.config.schema import Experiment
 from nas.data.dataset import Dataset, Split
 from nas.data.dataset import statistics as pixel_statistics

@@ -15,7 +15,7 @@ from packaging.requirements import Requirement
 
 from hw_profiles.device import cache_folder
 from hw_profiles.provenance import capture
-from nas.cli import allocator
+from kernels import allocator
 
 _PACKAGES = ("kernels", "search_spaces", "hw_profiles", "predictors", "nas", "experiments")
 _ENOUGH_DISK_GIB = 2.0
@@ -135,7 +135,7 @@ def processor() -> Finding:
 
 
 def memory_allocator() -> Finding:
-    """Whether the C library's allocator keeps large arrays (`nas.cli.allocator`)."""
+    """Whether the C library's allocator keeps large arrays (`kernels.allocator`)."""
     missing = allocator.missing()
     if not missing:
         return Finding("allocator", "ok", "keeps large arrays")

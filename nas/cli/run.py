@@ -33,7 +33,7 @@ def run(
     as_json: AsJson = False,
 ) -> None:
     """Run an experiment: profile, train, search, verify, export."""
-    from nas.cli.allocator import relaunch
+    from kernels.allocator import relaunch
     from nas.cli.check import check
 
     if dry_run:

@@ -84,7 +84,7 @@ def nas(tmp_path_factory) -> Nas:
     def call(*arguments: object, before: str = "") -> subprocess.CompletedProcess[str]:
         words = json.dumps([str(argument) for argument in arguments])
         # Without relaunch: the trouble would not survive it.
-        code = f"import nas.cli.allocator as a\na.relaunch = lambda: None\n{before}\n"
+        code = f"import kernels.allocator as a\na.relaunch = lambda: None\n{before}\n"
         code += f"from nas.cli import main\nmain({words})"
         return subprocess.run(
             [sys.executable, "-c", code],

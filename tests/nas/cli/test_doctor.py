@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from nas.cli import allocator, diagnosis
+from kernels import allocator
+from nas.cli import diagnosis
 
 Nas = Callable[..., Any]
 
