@@ -12,7 +12,7 @@ def divisible(channels: float, divisor: int = 8) -> int:
 def inverted_residual(
     b: Builder,
     x: Tensor,
-    expanded: int,
+    expanded: int | None,
     kernel: int,
     stride: int,
     features: int,
@@ -22,10 +22,11 @@ def inverted_residual(
     """Expand, depthwise, squeeze-excite, project; a residual where the shape stays.
 
     Sandler et al., "MobileNetV2: Inverted Residuals and Linear Bottlenecks", CVPR 2018, §3.3, with
-    the squeeze-and-excitation of MobileNetV3.
+    the squeeze-and-excitation of MobileNetV3. Without `expanded` channels there is no expansion;
+    whether there is one must not depend on a knob, or sub-networks would share no weights.
     """
     y = x
-    if expanded != b.channels(x):
+    if expanded is not None:
         y = b.batch_norm("expand_bn", b.pointwise("expand", y, expanded))
         y = b.activation("expand_act", y, activation)
     y = b.batch_norm("depthwise_bn", b.depthwise("depthwise", y, kernel, stride))

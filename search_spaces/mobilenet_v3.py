@@ -90,7 +90,7 @@ class MobileNetV3(SearchSpace):
         with b.block("stem"):
             x = b.conv("conv", x, self._scaled(self.stem), 3, self.stem_stride)
             x = b.activation("act", b.batch_norm("bn", x), "hswish")
-            x = inverted_residual(b, x, b.channels(x), 3, 1, b.channels(x), "relu", False)
+            x = inverted_residual(b, x, None, 3, 1, b.channels(x), "relu", False)
         for s in range(len(self.widths)):
             with b.scope(f"s{s}"):
                 x = b.repeat(f"s{s}.depth", x, self._stage(b, s))
@@ -109,7 +109,8 @@ class MobileNetV3(SearchSpace):
         def body(x: Tensor, i: int) -> Tensor:
             stride = self.strides[s] if i == 0 else 1
             kernel = int(b.pick(f"s{s}.b{i}.kernel"))
-            expanded = divisible(b.channels(x) * float(b.pick(f"s{s}.b{i}.expand")))
+            ratio = float(b.pick(f"s{s}.b{i}.expand"))
+            expanded = divisible(b.channels(x) * ratio) if max(self.expand) > 1 else None
             features = self._scaled(self.widths[s])
             return inverted_residual(
                 b, x, expanded, kernel, stride, features, activation, self.squeeze_excite[s]

@@ -23,7 +23,7 @@ class TestMobileNetV3(SpaceSuite):
         squeeze_excite=(False, True),
         depth=(1, 2),
         kernel=(3, 5),
-        expand=(2, 3),
+        expand=(1, 3),
         head=(32, 40),
     )
 
