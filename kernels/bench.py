@@ -7,11 +7,11 @@ import argparse
 import json
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
 from importlib import import_module
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -23,8 +23,10 @@ from kernels.allocator import relaunch
 from kernels.inventory import OPERATIONS, Spec, specs
 
 _BASELINE = "reference"
+_SETTLE_S = 0.1
 
 Case = tuple[str, str]
+Key = TypeVar("Key")
 # Called with a spec and its operands.
 Peer = Callable[[Spec, tuple[Array, ...]], tuple[Callable[[], Any], Callable[[], Any]] | None]
 
@@ -41,7 +43,6 @@ class Row:
     both_ratio: float
     forward_gflops: float
     forward_gbytes: float
-    share_of_limit: float
 
 
 @dataclass(frozen=True)
@@ -51,35 +52,30 @@ class Limits:
     gflops: float
     gbytes: float
 
-    def share(self, spec: Spec, batch: int, ms: float) -> float:
-        """The least time that the machine needs for a shape, as a share of the time taken.
+    def share(self, row: Row) -> float:
+        """The least time that a forward pass needs on the machine, as a share of what it took.
 
         Williams et al., "Roofline", CACM 2009.
         """
-        least_s = max(spec.flops(batch) / 1e9 / self.gflops, spec.bytes(batch) / 1e9 / self.gbytes)
-        return least_s * 1e3 / ms
+        return max(row.forward_gflops / self.gflops, row.forward_gbytes / self.gbytes)
 
 
 def limits(runs: int = 5) -> Limits:
-    """Measure them on the default device."""
+    """Measure them on the default device; last, as steps after it found the heap in pieces."""
     side, size = 2048, 1 << 26
     square, line = jnp.ones((side, side)), jnp.ones(size)
     product, copy = partial(jax.jit(jnp.dot), square, square), partial(jax.jit(jnp.negative), line)
-    calls = {("dot", ""): product, ("copy", ""): copy}
-    ms = {name: took for (name, _), took in _medians(calls, runs).items()}
+    ms = medians({"dot": product, "copy": copy}, runs)
     return Limits(2 * side**3 / ms["dot"] / 1e6, 2 * 4 * size / ms["copy"] / 1e6)
 
 
-def measure(
-    spec: Spec, batch: int, runs: int, limit: Limits, peer: Peer | None = None
-) -> list[Row]:
+def measure(spec: Spec, batch: int, runs: int, peer: Peer | None = None) -> list[Row]:
     """Time every implementation that can run, in turns so that a busy moment hits them alike.
 
     Args:
         spec: the shape.
         batch: images.
         runs: timed runs of each, after one that compiles.
-        limit: of the machine.
         peer: another library's forward pass and forward with backward, for the spec's operands; or
             None where it has no such operation.
     """
@@ -97,18 +93,30 @@ def measure(
     theirs = peer(spec, operands) if peer else None
     if theirs is not None:
         calls["peer", "forward"], calls["peer", "both"] = theirs
-    median = _medians(calls, runs)
+    median = medians(calls, runs, _SETTLE_S, again=True) if theirs else medians(calls, runs)
     names = dict.fromkeys(name for name, _ in calls)
-    return [_row(spec, batch, name, median, limit) for name in names]
+    return [_row(spec, batch, name, median) for name in names]
 
 
-def _medians(calls: dict[Case, Callable[[], Any]], runs: int) -> dict[Case, float]:
-    """Milliseconds of each call."""
+def medians(
+    calls: Mapping[Key, Callable[[], Any]], runs: int, settle_s: float = 0.0, again: bool = False
+) -> dict[Key, float]:
+    """Median milliseconds of each call, all of them once a run, after one that compiles.
+
+    Args:
+        calls: what is timed, until its result is ready.
+        runs: timed runs.
+        settle_s: seconds before each call: another library's threads may wait awake for more.
+        again: whether to call once untimed after that, for calls so short that waking up matters.
+    """
     for call in calls.values():
         jax.block_until_ready(call())
-    samples: dict[Case, list[float]] = {case: [] for case in calls}
+    samples: dict[Key, list[float]] = {case: [] for case in calls}
     for _ in range(runs):
         for case, call in calls.items():
+            time.sleep(settle_s)
+            if again:
+                jax.block_until_ready(call())
             start = time.perf_counter()
             jax.block_until_ready(call())
             samples[case].append((time.perf_counter() - start) * 1e3)
@@ -122,7 +130,7 @@ def _forward_and_gradients(
     return (y, *pull_back(g))
 
 
-def _row(spec: Spec, batch: int, name: str, median_ms: dict[Case, float], limit: Limits) -> Row:
+def _row(spec: Spec, batch: int, name: str, median_ms: dict[Case, float]) -> Row:
     forward, both = median_ms[name, "forward"], median_ms[name, "both"]
     return Row(
         spec=spec.name,
@@ -133,7 +141,6 @@ def _row(spec: Spec, batch: int, name: str, median_ms: dict[Case, float], limit:
         both_ratio=median_ms[_BASELINE, "both"] / both,
         forward_gflops=spec.flops(batch) / forward / 1e6,
         forward_gbytes=spec.bytes(batch) / forward / 1e6,
-        share_of_limit=limit.share(spec, batch, forward),
     )
 
 
@@ -150,7 +157,7 @@ def _table(operation: str, rows: list[Row], batch: int, limit: Limits) -> Table:
         figures = (row.forward_ms, row.forward_ratio, row.both_ms, row.both_ratio)
         rates = (row.forward_gflops, row.forward_gbytes)
         cells = [f"{value:.2f}" for value in figures] + [f"{value:.1f}" for value in rates]
-        cells.append(f"{row.share_of_limit:.0%}")
+        cells.append(f"{limit.share(row):.0%}")
         table.add_row(row.spec, row.implementation, *cells)
     return table
 
@@ -173,11 +180,12 @@ def main() -> None:
         parser.error(f"--only {arguments.only}: no such shape; there are: {names}")
     relaunch()
     peer = import_module("kernels.bench_torch").peer if arguments.peer else None
-    limit = limits()
-    measured = (measure(spec, arguments.batch, arguments.runs, limit, peer) for spec in chosen)
+    measured = (measure(spec, arguments.batch, arguments.runs, peer) for spec in chosen)
     rows = [row for of_spec in measured for row in of_spec]
+    limit = limits()
     if arguments.json:
-        found = {"limit": asdict(limit), "rows": [asdict(row) for row in rows]}
+        shares = [{**asdict(row), "share_of_limit": limit.share(row)} for row in rows]
+        found = {"limit": asdict(limit), "rows": shares}
         print(json.dumps(found, indent=1))  # noqa: T201
     else:
         Console().print(_table(arguments.op, rows, arguments.batch, limit))

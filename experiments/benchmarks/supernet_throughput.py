@@ -10,7 +10,6 @@ written in plain PyTorch, in turns with ours; PyTorch must be installed for that
 import argparse
 import json
 import os
-import statistics
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -18,12 +17,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from rich.console import Console
 from rich.table import Table
 
 from kernels.allocator import relaunch
+from kernels.bench import limits, medians
 from nas.config.schema import Experiment
 from nas.data.dataset import Dataset, Split
 from nas.data.dataset import statistics as pixel_statistics
@@ -250,47 +249,26 @@ def _noise(rng: np.random.Generator, train: int, validation: int) -> Dataset:
     return Dataset("noise", images, split(validation), classes, mean, std, lambda: split(1))
 
 
-def matmul_gflops(rounds: int) -> float:
-    """What this machine reaches in a large matrix product: the limit that shares refer to."""
-    a = jnp.ones((2048, 2048))
-    product = jax.jit(jnp.dot)
-    took = interleaved({"": lambda: jax.block_until_ready(product(a, a))}, rounds)[""]
-    return 2 * 2048**3 / 1e9 / took
-
-
-def interleaved(calls: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
-    """Median seconds of each call, all of them once a round."""
-    times: dict[str, list[float]] = {name: [] for name in calls}
-    for round_ in range(rounds + 1):
-        for name, call in calls.items():
-            time.sleep(_SETTLE_S)
-            start = time.perf_counter()
-            call()
-            if round_ > 0:
-                times[name].append(time.perf_counter() - start)
-    return {name: statistics.median(of) for name, of in times.items()}
-
-
 def rows(bench: Bench, contestants: Sequence[Contestant], rounds: int) -> list[dict[str, Any]]:
     """A row of figures for each contestant; ratios are to the last one."""
-    limit = matmul_gflops(rounds)
-    steps = interleaved({c.name: c.step for c in contestants}, rounds)
+    steps = medians({c.name: c.step for c in contestants}, rounds, _SETTLE_S)
     calls = {c.name: c.evaluate for c in contestants if c.evaluate}
-    evaluations = interleaved(calls, max(2, rounds // 3))
+    evaluations = medians(calls, max(2, rounds // 3), _SETTLE_S)
+    limit = limits().gflops
     images = _EVALUATED * (_CALIBRATION + _VALIDATION)
     base = contestants[-1].name
     out = []
     for c in contestants:
-        gflops = bench.step_gflop() / steps[c.name]
+        gflops = bench.step_gflop() / steps[c.name] * 1e3
         row: dict[str, Any] = {
             "name": c.name,
-            "step_images_s": bench.batch / steps[c.name],
+            "step_images_s": bench.batch / steps[c.name] * 1e3,
             "step_ratio": steps[base] / steps[c.name],
             "step_gflops": gflops,
             "share_of_limit": gflops / limit,
         }
         if c.name in evaluations:
-            row["evaluation_images_s"] = images / evaluations[c.name]
+            row["evaluation_images_s"] = images / evaluations[c.name] * 1e3
             if base in evaluations:
                 row["evaluation_ratio"] = evaluations[base] / evaluations[c.name]
         out.append(row)

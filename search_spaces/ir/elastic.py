@@ -12,7 +12,7 @@ from functools import cached_property
 import numpy as np
 from jaxtyping import Int, Int32
 
-from search_spaces.ir.blocks import BlockMap
+from search_spaces.ir.blocks import BlockMap, split_blocks
 from search_spaces.ir.graph import Graph, Node
 from search_spaces.ir.ops import GraphError
 from search_spaces.space import Archs, SearchSpace
@@ -83,6 +83,7 @@ class Elastic:
         self.blocks = blocks
         self._graph = space.build(None)
         _check_shapes(blocks)
+        _check_nodes(blocks, self._graph)
 
     @cached_property
     def sizes(self) -> tuple[Size, ...]:
@@ -177,6 +178,34 @@ def _check_shapes(blocks: BlockMap) -> None:
                     raise GraphError(
                         f"{slot.name}/{node.name}: heights and widths, and channels that "
                         f"{node.op} mixes, may depend on static knobs only"
+                    )
+
+
+def _check_nodes(blocks: BlockMap, super_graph: Graph) -> None:
+    """What the super-graph computes outside its branches, every sub-network computes too.
+
+    Raises:
+        GraphError: a block draws a node for some options of its knobs only, which the masked
+            super-graph would compute for all.
+    """
+    parts = split_blocks(super_graph)
+    for slot in blocks.slots:
+        nodes = parts[slot.name].nodes
+        branches = tuple(
+            f"{node.name.removesuffix('select')}{option}/"
+            for node in nodes
+            if node.op == "select"
+            for option in blocks.space.knobs[
+                blocks.space.knob_index[str(node.attrs["knob"])]
+            ].options
+        )
+        always = [n.name for n in nodes if n.op not in ("gate", "select")]
+        for name in (name for name in always if not name.startswith(branches)):
+            for unit in np.unique(slot.units):
+                if name not in blocks.units[unit].by_name:
+                    raise GraphError(
+                        f"{slot.name}/{name}: drawn for some choices only; draw it for all, or "
+                        "inside a branch()"
                     )
 
 

@@ -86,11 +86,12 @@ def inverted_residuals(graph: Graph) -> dict[str, InvertedResidual]:
             source,
             project.name,
         }
-        add = after[0] if adds and project.name not in graph.outputs else None
+        add = after[0] if adds else None
         block = InvertedResidual(expand, depthwise, project, kinds.pop(), add)
         names = [node.name for node in convolutions] + ([add.name] if add else [])
         names += [activations[node.name].name for node in convolutions[:-1]]
-        out |= dict.fromkeys(names, block)
+        if not (set(names) - {block.output.name}) & set(graph.outputs):
+            out |= dict.fromkeys(names, block)
     return out
 
 

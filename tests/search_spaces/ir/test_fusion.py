@@ -1,4 +1,4 @@
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import pytest
@@ -92,6 +92,12 @@ def test_a_plain_one_is_found_with_all_its_nodes():
     [block] = {id(block): block for block in found.values()}.values()
     assert block.input == "image"
     assert block.output.name == "only/add"
+
+
+def test_one_whose_inside_is_an_output_is_left_alone():
+    graph = _Block("plain").build(_Block("plain").largest())
+    assert not inverted_residuals(replace(graph, outputs=("only/add", "only/second")))
+    assert inverted_residuals(replace(graph, outputs=("only/add",)))
 
 
 def test_an_activation_with_other_readers_beside_it_is_not_fused():
