@@ -59,8 +59,9 @@ class Policy:
 _BEST = 0.02
 # Runs that are used when fewer were quiet: those with the best references.
 _FEWEST = 8
-# The first visits are made whether or not the machine is quiet, so that every task has a value.
-_UNCONDITIONAL = 2
+# The first visits are made whether or not the machine is quiet and the time is up. A task that was
+# seen so often has a value.
+FEWEST_VISITS = 4
 # Over the session: the share of quiet references below which it is noisy, and the drift above.
 _QUIET_SHARE, _DRIFT = 0.5, 0.03
 
@@ -161,7 +162,7 @@ class Session:
             if on_round is not None:
                 on_round(wanted * len(tasks) - left, wanted * len(tasks))
             late = passed_s > (limit_s or self._policy.limit_s)
-            if late and all(task.visits >= _UNCONDITIONAL for task in todo):
+            if late and all(task.visits >= FEWEST_VISITS for task in todo):
                 break
 
     def timing(self, task: Task) -> Timing:
@@ -213,7 +214,7 @@ class Session:
         return now.settled and now.spread_us <= self._policy.tolerance * now.value_us
 
     def _visit(self, task: Task) -> None:
-        if task.visits >= _UNCONDITIONAL and self._time_reference() > (
+        if task.visits >= FEWEST_VISITS and self._time_reference() > (
             self._policy.busy * self.best_us
         ):
             return

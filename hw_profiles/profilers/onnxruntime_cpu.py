@@ -17,7 +17,7 @@ import numpy as np
 
 from hw_profiles.chains import Plan, plan
 from hw_profiles.device import DeviceSpec
-from hw_profiles.measure import InterruptedTimingError, Policy, Session, Task
+from hw_profiles.measure import FEWEST_VISITS, InterruptedTimingError, Policy, Session, Task
 from hw_profiles.profilers.base import Measured, Measurement, Progress
 from hw_profiles.worklist import Unit
 from search_spaces.ir.count import count
@@ -28,7 +28,6 @@ from search_spaces.ir.passes import fold_batchnorm
 _GROUP_BYTES = 3 << 29
 # A session holds its weights twice while it packs them, its arena, and about this much more.
 _SESSION_BYTES = 1 << 20
-_FEWEST_VISITS = 4
 
 Watch = Callable[[Progress], None]
 
@@ -137,7 +136,7 @@ class _Work:
         known = {
             name: self.session.timing(task)
             for name, task in self.tasks.items()
-            if task.visits >= _FEWEST_VISITS
+            if task.visits >= FEWEST_VISITS
         }
         units = {}
         for key, recipe in self.plan.recipes.items():

@@ -3,7 +3,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from hw_profiles.measure import InterruptedTimingError, Policy, Session, Task
+from hw_profiles.measure import FEWEST_VISITS, InterruptedTimingError, Policy, Session, Task
 
 
 class Machine:
@@ -81,6 +81,17 @@ def test_a_limit_ends_a_session_that_never_settles() -> None:
     assert machine.clock() - start_s < 3
     assert session.timing(slow[0]).value_us == pytest.approx(50_000, rel=0.02)
     assert not session.timing(slow[0]).settled
+
+
+def test_a_machine_that_is_never_quiet_again_gives_every_task_a_value() -> None:
+    machine = Machine(0)
+    session = machine.session(Policy(least_s=0.0, limit_s=0.5))
+    session.run([machine.task("first", 100.0)])
+    machine.busy_share, machine.slowdown = 1.0, 3.0
+    tasks = [machine.task(f"t{i}", 100.0) for i in range(5)]
+    session.run(tasks)
+    assert [task.visits for task in tasks] == [FEWEST_VISITS] * 5
+    assert not any(session.timing(task).settled for task in tasks)
 
 
 def test_visits_of_a_task_are_spread_over_the_session() -> None:
