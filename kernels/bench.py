@@ -23,7 +23,7 @@ from kernels.allocator import relaunch
 from kernels.inventory import OPERATIONS, Spec, specs
 
 _BASELINE = "reference"
-_SETTLE_S = 0.1
+_SETTLE_S, _WARM_S = 0.1, 0.2
 
 Case = tuple[str, str]
 Key = TypeVar("Key")
@@ -87,19 +87,20 @@ def measure(spec: Spec, batch: int, runs: int, peer: Peer | None = None) -> list
             out = jax.eval_shape(run, *operands)
         except NotImplementedError:
             continue
-        both = jax.jit(partial(_forward_and_gradients, run))
-        calls[name, "forward"] = partial(jax.jit(run), *operands)
-        calls[name, "both"] = partial(both, jnp.ones(out.shape), *operands)
+        forward = partial(jax.jit(run), *operands)
+        backward = partial(jax.jit(partial(_gradients, run)), jnp.ones(out.shape), *operands)
+        calls[name, "forward"] = forward
+        calls[name, "both"] = partial(_in_turn, forward, backward)
     theirs = peer(spec, operands) if peer else None
     if theirs is not None:
         calls["peer", "forward"], calls["peer", "both"] = theirs
-    median = medians(calls, runs, _SETTLE_S, again=True) if theirs else medians(calls, runs)
+    median = medians(calls, runs, _SETTLE_S, _WARM_S) if theirs else medians(calls, runs)
     names = dict.fromkeys(name for name, _ in calls)
     return [_row(spec, batch, name, median) for name in names]
 
 
 def medians(
-    calls: Mapping[Key, Callable[[], Any]], runs: int, settle_s: float = 0.0, again: bool = False
+    calls: Mapping[Key, Callable[[], Any]], runs: int, settle_s: float = 0.0, warm_s: float = 0.0
 ) -> dict[Key, float]:
     """Median milliseconds of each call, all of them once a run, after one that compiles.
 
@@ -107,7 +108,8 @@ def medians(
         calls: what is timed, until its result is ready.
         runs: timed runs.
         settle_s: seconds before each call: another library's threads may wait awake for more.
-        again: whether to call once untimed after that, for calls so short that waking up matters.
+        warm_s: seconds of untimed calls after that, so that threads, clock and caches are as in the
+            middle of a training step.
     """
     for call in calls.values():
         jax.block_until_ready(call())
@@ -115,7 +117,8 @@ def medians(
     for _ in range(runs):
         for case, call in calls.items():
             time.sleep(settle_s)
-            if again:
+            warm = time.perf_counter() + warm_s
+            while time.perf_counter() < warm:
                 jax.block_until_ready(call())
             start = time.perf_counter()
             jax.block_until_ready(call())
@@ -123,11 +126,13 @@ def medians(
     return {case: statistics.median(times) for case, times in samples.items()}
 
 
-def _forward_and_gradients(
-    run: Callable[..., Array], g: Array, *operands: Array
-) -> tuple[Array, ...]:
-    y, pull_back = jax.vjp(run, *operands)
-    return (y, *pull_back(g))
+def _gradients(run: Callable[..., Array], g: Array, *operands: Array) -> tuple[Array, ...]:
+    return jax.vjp(run, *operands)[1](g)
+
+
+def _in_turn(forward: Callable[[], Array], backward: Callable[[], Any]) -> Any:
+    # As in a training step: in one program of both, XLA would run them at the same time.
+    return jax.block_until_ready(forward()), backward()
 
 
 def _row(spec: Spec, batch: int, name: str, median_ms: dict[Case, float]) -> Row:

@@ -1,7 +1,10 @@
-// Depthwise convolution of one vector of channels, in tiles whose sums stay in registers.
+// Depthwise convolution in tiles of a row, whose sums stay in registers. Channels are the innermost
+// loop, so that maps are read in the order in which they lie.
 
 #ifndef HWNAS_CPP_DEPTHWISE_H_
 #define HWNAS_CPP_DEPTHWISE_H_
+
+#include <cstdint>
 
 #include "cpp/activations.h"
 #include "cpp/vectors.h"
@@ -15,9 +18,27 @@ struct Pitch {
   Index row, pixel;
 };
 
+// Channels in vectors. The last one overlaps its neighbour where they are no multiple of the lanes:
+// both write the same values.
+struct Lanes {
+  Index vectors, last;  // where the last one begins, if there is one
+  bool streams;         // results go past the caches
+  Index start(Index i) const { return std::min(i * kLanes, last); }
+};
+
+constexpr Index kStreamed = 4 << 20;  // floats
+
+// Whether a result should go past the caches: it is too large for whoever reads it next to find it
+// there, and its vectors are whole cache lines.
+inline bool Streams(const float* map, Index floats, Index channels) {
+  return floats >= kStreamed && kLanes == 16 && channels % kLanes == 0 &&
+         reinterpret_cast<std::uintptr_t>(map) % 64 == 0;
+}
+
 // `rows` rows of taps over T output pixels that lie `Step` input pixels apart. `in` is the pixel
 // that the first tap of the first output meets; columns outside [low, high) do not exist.
 struct Tile {
+  Lanes lanes;
   const float* in;
   Pitch in_pitch;
   const float* weight;
@@ -31,27 +52,35 @@ struct Tile {
 
 template <int Taps, int T, int Step>
 void Correlate(const Tile& a) {
-  Vec sum[T];
-  UNROLL for (int t = 0; t < T; ++t) sum[t] = a.add ? Load(a.out + t * a.out_pixel) : Vec{};
-  const float* in = a.in;
-  const float* weight = a.weight;
-  for (int y = 0; y < a.rows; ++y, in += a.in_pitch.row, weight += a.weight_pitch.row) {
-    Vec w[Taps];
-    UNROLL for (int k = 0; k < Taps; ++k) w[k] = Load(weight + k * a.weight_pitch.pixel);
-    UNROLL for (int m = 0; m < (T - 1) * Step + Taps; ++m) {
-      if (m < a.low || m >= a.high) continue;
-      const Vec v = Load(in + m * a.in_pitch.pixel);
-      UNROLL for (int k = 0; k < Taps; ++k) {
-        if (m >= k && (m - k) % Step == 0 && (m - k) / Step < T) sum[(m - k) / Step] += v * w[k];
+  for (Index i = 0; i < a.lanes.vectors; ++i) {
+    const Index c = a.lanes.start(i);
+    float* out = a.out + c;
+    Vec sum[T];
+    UNROLL for (int t = 0; t < T; ++t) sum[t] = a.add ? Load(out + t * a.out_pixel) : Vec{};
+    const float* in = a.in + c;
+    const float* weight = a.weight + c;
+    for (int y = 0; y < a.rows; ++y, in += a.in_pitch.row, weight += a.weight_pitch.row) {
+      Vec w[Taps];
+      UNROLL for (int k = 0; k < Taps; ++k) w[k] = Load(weight + k * a.weight_pitch.pixel);
+      UNROLL for (int m = 0; m < (T - 1) * Step + Taps; ++m) {
+        if (m < a.low || m >= a.high) continue;
+        const Vec v = Load(in + m * a.in_pitch.pixel);
+        UNROLL for (int k = 0; k < Taps; ++k) {
+          if (m >= k && (m - k) % Step == 0 && (m - k) / Step < T) sum[(m - k) / Step] += v * w[k];
+        }
       }
     }
+    if (a.finish.bias) {
+      const Vec bias = Load(a.finish.bias + c);
+      UNROLL for (int t = 0; t < T; ++t) sum[t] += bias;
+      ActivateAll(a.finish.activation, sum);
+    }
+    if (a.lanes.streams) {
+      UNROLL for (int t = 0; t < T; ++t) Stream(out + t * a.out_pixel, sum[t]);
+    } else {
+      UNROLL for (int t = 0; t < T; ++t) Store(out + t * a.out_pixel, sum[t]);
+    }
   }
-  if (a.finish.bias) {
-    const Vec bias = Load(a.finish.bias);
-    UNROLL for (int t = 0; t < T; ++t) sum[t] += bias;
-    ActivateAll(a.finish.activation, sum);
-  }
-  UNROLL for (int t = 0; t < T; ++t) Store(a.out + t * a.out_pixel, sum[t]);
 }
 
 using CorrelateFn = void (*)(const Tile&);
@@ -99,6 +128,7 @@ int TileWidth(int width, int left) {
 
 // One row of a correlation: out[x] = sum over taps of in[x * step + first + tap].
 struct Row {
+  Lanes lanes;
   const float* in;  // its column 0
   Pitch in_pitch;
   int in_width;
@@ -113,16 +143,31 @@ struct Row {
 
 // A row that meets no input.
 void EmptyRow(const Row& a) {
-  Vec value[1] = {};
-  if (a.finish.bias) {
-    value[0] = Load(a.finish.bias);
-    ActivateAll(a.finish.activation, value);
+  for (Index i = 0; i < a.lanes.vectors; ++i) {
+    const Index c = a.lanes.start(i);
+    Vec value[1] = {};
+    if (a.finish.bias) {
+      value[0] = Load(a.finish.bias + c);
+      ActivateAll(a.finish.activation, value);
+    }
+    for (int x = 0; x < a.out_width; ++x) Store(a.out + x * a.out_pixel + c, value[0]);
   }
-  for (int x = 0; x < a.out_width; ++x) Store(a.out + x * a.out_pixel, value[0]);
 }
 
 void CorrelateRow(const Row& a) {
   if (a.rows <= 0 || a.taps <= 0) return EmptyRow(a);
+  if (a.lanes.vectors > 1 && TapsAtOnce(a.taps, a.step) < a.taps) {
+    // Several passes add up, so vectors that overlap must not take them together.
+    for (Index i = 0; i < a.lanes.vectors; ++i) {
+      const Index c = a.lanes.start(i);
+      Row one = a;
+      one.lanes = {1, 0, false};
+      one.in += c, one.weight += c, one.out += c;
+      if (one.finish.bias) one.finish.bias += c;
+      CorrelateRow(one);
+    }
+    return;
+  }
   // Steps over 2 are rare: a tap at a time, over every step-th pixel.
   const int stretch = a.step > 2 ? a.step : 1, step = a.step / stretch;
   for (int x = 0; x < a.out_width;) {
@@ -131,7 +176,8 @@ void CorrelateRow(const Row& a) {
       const int taps = TapsAtOnce(a.taps - tap, a.step);
       const int column = x * a.step + a.first + tap;
       CorrelateOf(taps, step, width)(
-          {a.in + column * a.in_pitch.pixel,
+          {a.lanes,
+           a.in + column * a.in_pitch.pixel,
            {a.in_pitch.row, a.in_pitch.pixel * stretch},
            a.weight + tap * a.weight_pitch.pixel,
            a.weight_pitch,
@@ -157,34 +203,18 @@ struct Live {
   int kernel, channels, offset, padding;
 };
 
-// Distance in floats from an item's maps to those of the task's next item: fetched meanwhile,
-// since channels of one pixel at a time are too sparse for the hardware to foresee.
-struct Ahead {
-  Index in, out;
-};
-
-// Fetches the `part`-th of `parts` parts of a map.
-template <int Write>
-inline void Prefetch(const float* map, Index pixels, Index pixel, Index part, Index parts) {
-  const Index to = pixels * (part + 1) / parts;
-  for (Index i = pixels * part / parts; i < to; ++i) __builtin_prefetch(map + i * pixel, Write, 2);
-}
-
-// Pointers are at the item's first channel; `pixel` is the distance between pixels.
-void ForwardItem(const Shape& s, const Live& live, const float* x, const float* weight,
-                 Finish finish, float* out, Index pixel, Ahead ahead) {
+// One image. Pointers are at the first channel; `pixel` is the distance between pixels.
+void ForwardImage(const Shape& s, const Live& live, Lanes lanes, const float* x,
+                  const float* weight, Finish finish, float* out, Index pixel) {
   const Pitch taps{s.kernel * pixel, pixel};
   const float* corner = weight + live.offset * (taps.row + taps.pixel);
   for (int y = 0; y < s.out_height; ++y) {
-    if (ahead.in) {
-      Prefetch<0>(x + ahead.in, s.height * s.width, pixel, y, s.out_height);
-      Prefetch<1>(out + ahead.out, s.out_height * s.out_width, pixel, y, s.out_height);
-    }
     const int top = y * int(s.stride) - live.padding;
     const int from = std::max(0, -top), to = std::min(live.kernel, int(s.height) - top);
-    CorrelateRow({x + (top + from) * s.width * pixel, {s.width * pixel, pixel}, int(s.width),
-                  corner + from * taps.row, taps, to - from, live.kernel, int(s.stride),
-                  -live.padding, out + y * s.out_width * pixel, pixel, int(s.out_width), finish});
+    CorrelateRow({lanes, x + (top + from) * s.width * pixel, {s.width * pixel, pixel},
+                  int(s.width), corner + from * taps.row, taps, to - from, live.kernel,
+                  int(s.stride), -live.padding, out + y * s.out_width * pixel, pixel,
+                  int(s.out_width), finish});
   }
 }
 

@@ -33,6 +33,15 @@ inline Vec Load(const float* p) { return *reinterpret_cast<const LooseVec*>(p); 
 inline void Store(float* p, Vec v) { *reinterpret_cast<LooseVec*>(p) = v; }
 inline Vec Splat(float value) { return value - Vec{}; }
 
+// Writes a whole cache line past the caches, without reading it first; `p` is at its beginning.
+inline void Stream(float* p, Vec v) {
+#if defined(__AVX512F__)
+  _mm512_stream_ps(p, (__m512)v);
+#else
+  Store(p, v);
+#endif
+}
+
 // The first `lanes` (1 to kLanes) of a vector; the others are read as zero and not written.
 inline Vec Load(const float* p, int lanes) {
 #if defined(__AVX512F__)

@@ -7,14 +7,21 @@
 
 namespace {
 
-// Sums over a map of g[o] * x[o * stride + tap] for `rows` x Taps taps, added to `sums`.
+// Rows of a map, `to` not among them.
+struct Rows {
+  int from, to;
+};
+
+// Sums over rows of a map of g[o] * x[o * stride + tap] for `rows` x Taps taps, added to `sums`.
 struct Taps2d {
   const float* x;
   const float* g;
   Index pixel;
   float* sums;
   Index sums_row;
-  int height, width, out_height, out_width;
+  int height, width;
+  Rows out_rows;  // those of g that count
+  int out_width;
   int top, left;  // input pixel that the first tap meets at output (0, 0)
   int rows, stride;
 };
@@ -69,9 +76,9 @@ void AddTaps(const Taps2d& a) {
   }
   const int stride = Step == 0 ? a.stride : Step;
   // Output rows that meet a real input row at some tap.
-  const int from = std::max(0, CeilDiv(1 - a.top - a.rows, stride));
-  const int to = std::min(a.out_height - 1, FloorDiv(a.height - 1 - a.top, stride));
-  for (int y = from; y <= to; ++y) {
+  const int from = std::max(a.out_rows.from, CeilDiv(1 - a.top - a.rows, stride));
+  const int to = std::min(a.out_rows.to, FloorDiv(a.height - 1 - a.top, stride) + 1);
+  for (int y = from; y < to; ++y) {
     for (int x = 0; x < a.out_width;) {
       const int width = Step == 0 ? 1 : TileWidth(a.out_width, a.out_width - x);
       switch (width) {

@@ -61,11 +61,9 @@ void Run(const Block& b, const Weights& w, const float* x, float* out, Index fir
     Pack(x, images * in_pixels, b.in, b.wide, expanded.data(), pitch);
   }
   for (Index n = 0; n < images; ++n) {
-    for (Index c = 0; c < pitch; c += kLanes) {
-      ForwardItem(s, b.live, expanded.data() + n * in_pixels * pitch + c, w.depthwise.data() + c,
-                  {w.depthwise_bias.data() + c, b.activation},
-                  filtered.data() + n * out_pixels * pitch + c, pitch, {0, 0});
-    }
+    ForwardImage(s, b.live, {pitch / kLanes, pitch - kLanes, false}, expanded.data() + n * in_pixels * pitch,
+                 w.depthwise.data(), {w.depthwise_bias.data(), b.activation},
+                 filtered.data() + n * out_pixels * pitch, pitch);
   }
   w.project.Apply(filtered.data(), pitch, out, b.out, 0, images * out_pixels,
                   {w.project_bias, kNone});
