@@ -5,6 +5,7 @@ With `--peer torch` PyTorch computes the same, on a CPU by oneDNN; it must be in
 
 import argparse
 import json
+import math
 import statistics
 import time
 from collections.abc import Callable, Mapping
@@ -23,7 +24,7 @@ from kernels.allocator import relaunch
 from kernels.inventory import OPERATIONS, Spec, specs
 
 _BASELINE = "reference"
-_SETTLE_S, _WARM_S = 0.1, 0.2
+_SETTLE_S, _WARM_S, _ENOUGH_S = 0.1, 0.2, 1.0
 
 Case = tuple[str, str]
 Key = TypeVar("Key")
@@ -75,7 +76,7 @@ def measure(spec: Spec, batch: int, runs: int, peer: Peer | None = None) -> list
     Args:
         spec: the shape.
         batch: images.
-        runs: timed runs of each, after one that compiles.
+        runs: timed runs of each, fewer of slow ones.
         peer: another library's forward pass and forward with backward, for the spec's operands; or
             None where it has no such operation.
     """
@@ -94,13 +95,18 @@ def measure(spec: Spec, batch: int, runs: int, peer: Peer | None = None) -> list
     theirs = peer(spec, operands) if peer else None
     if theirs is not None:
         calls["peer", "forward"], calls["peer", "both"] = theirs
-    median = medians(calls, runs, _SETTLE_S, _WARM_S) if theirs else medians(calls, runs)
+    settle_s = _SETTLE_S if theirs else 0.0
+    median = medians(calls, runs, settle_s, _WARM_S, _ENOUGH_S)
     names = dict.fromkeys(name for name, _ in calls)
     return [_row(spec, batch, name, median) for name in names]
 
 
 def medians(
-    calls: Mapping[Key, Callable[[], Any]], runs: int, settle_s: float = 0.0, warm_s: float = 0.0
+    calls: Mapping[Key, Callable[[], Any]],
+    runs: int,
+    settle_s: float = 0.0,
+    warm_s: float = 0.0,
+    enough_s: float = math.inf,
 ) -> dict[Key, float]:
     """Median milliseconds of each call, all of them once a run, after one that compiles.
 
@@ -110,12 +116,15 @@ def medians(
         settle_s: seconds before each call: another library's threads may wait awake for more.
         warm_s: seconds of untimed calls after that, so that threads, clock and caches are as in the
             middle of a training step.
+        enough_s: a call that was timed for so long in all is not timed again.
     """
     for call in calls.values():
         jax.block_until_ready(call())
     samples: dict[Key, list[float]] = {case: [] for case in calls}
     for _ in range(runs):
         for case, call in calls.items():
+            if sum(samples[case]) > enough_s * 1e3:
+                continue
             time.sleep(settle_s)
             warm = time.perf_counter() + warm_s
             while time.perf_counter() < warm:
