@@ -98,6 +98,50 @@ class Task:
     samples: list[tuple[float, float, float]] = field(default_factory=list)
 
 
+def best_of(references_us: Sequence[float]) -> float:
+    """What the reference takes on this machine at its best, us."""
+    return float(np.quantile(references_us, _BEST))
+
+
+def summarise(samples: Samples, inner: int, best_us: float, policy: Policy) -> Timing:
+    """What the samples of a task say; at least one.
+
+    Args:
+        samples: of all its visits.
+        inner: runs that were timed together.
+        best_us: the reference at its best.
+        policy: which samples count, the statistic, and how many visits are enough.
+    """
+    samples = _counting(samples, policy.busy * best_us)
+    times = samples[:, 2]
+    value = float(np.quantile(times, policy.quantile))
+    by_visit = [
+        np.quantile(times[samples[:, 0] == visit], policy.quantile)
+        for visit in np.unique(samples[:, 0])
+    ]
+    visits = len(by_visit)
+    # From one visit nothing is known about the others.
+    spread = float(np.std(by_visit, ddof=1)) / visits**0.5 if visits > 1 else 0.1 * value
+    return Timing(value, spread, len(times) * inner, visits, visits >= policy.visits)
+
+
+def disturbed(references_us: Float[np.ndarray, " n"], best_us: float, policy: Policy) -> bool:
+    """Whether quiet moments were rare, or their speed drifted; false while little is known."""
+    if len(references_us) < 20:
+        return False
+    early, late = (np.quantile(half, _BEST) for half in np.array_split(references_us, 2))
+    quiet = np.mean(references_us <= policy.busy * best_us)
+    return bool(quiet < _QUIET_SHARE or abs(early / late - 1) > _DRIFT)
+
+
+def _counting(samples: Samples, bar_us: float) -> Float[np.ndarray, "quiet 3"]:
+    """The runs in quiet moments; where they are too few, those in the least busy ones."""
+    quiet = samples[:, 1] <= bar_us
+    if quiet.sum() >= _FEWEST:
+        return samples[quiet]
+    return samples[np.argsort(samples[:, 1], kind="stable")[:_FEWEST]]
+
+
 class InterruptedTimingError(Exception):
     """Timing was asked to stop."""
 
@@ -167,43 +211,19 @@ class Session:
 
     def timing(self, task: Task) -> Timing:
         """What the visits so far say; at least one."""
-        samples = self._counting(np.array(task.samples))
-        times = samples[:, 2]
-        value = float(np.quantile(times, self._policy.quantile))
-        by_visit = [
-            np.quantile(times[samples[:, 0] == visit], self._policy.quantile)
-            for visit in np.unique(samples[:, 0])
-        ]
-        visits = len(by_visit)
-        # From one visit nothing is known about the others.
-        spread = float(np.std(by_visit, ddof=1)) / visits**0.5 if visits > 1 else 0.1 * value
-        settled = visits >= self._policy.visits
-        return Timing(value, spread, len(times) * task.inner, visits, settled)
+        return summarise(np.array(task.samples), task.inner, self.best_us, self._policy)
 
     def noisy(self) -> bool:
         """Whether quiet moments were rare, or their speed drifted."""
-        references = np.array(self._references)
-        if len(references) < 20:
-            return False
-        halves = np.array_split(references, 2)
-        early, late = (np.quantile(half, _BEST) for half in halves)
-        quiet = np.mean(references <= self._policy.busy * self.best_us)
-        return bool(quiet < _QUIET_SHARE or abs(early / late - 1) > _DRIFT)
+        return disturbed(np.array(self._references), self.best_us, self._policy)
 
     def _judge(self) -> bool:
         """Set the bar for quiet anew; whether what passed for quiet so far was not."""
         if len(self._references) < 1.02 * self._judged:
             return False
         self._judged = len(self._references)
-        before, self.best_us = self.best_us, float(np.quantile(self._references, _BEST))
+        before, self.best_us = self.best_us, best_of(self._references)
         return self.best_us < 0.99 * before
-
-    def _counting(self, samples: Samples) -> Float[np.ndarray, "quiet 3"]:
-        """The runs in quiet moments; where they are too few, those in the least busy ones."""
-        quiet = samples[:, 1] <= self._policy.busy * self.best_us
-        if quiet.sum() >= _FEWEST:
-            return samples[quiet]
-        return samples[np.argsort(samples[:, 1], kind="stable")[:_FEWEST]]
 
     def _enough(self, task: Task) -> bool:
         if task.visits < self._policy.visits:

@@ -11,19 +11,21 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from threading import Event
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hw_profiles.chains import Plan, plan
 from hw_profiles.device import DeviceSpec
+from hw_profiles.job import Job
 from hw_profiles.measure import FEWEST_VISITS, InterruptedTimingError, Policy, Session, Task
-from hw_profiles.profilers.base import Measured, Measurement, Progress
+from hw_profiles.profilers.base import Measured, Progress
 from hw_profiles.worklist import Unit
 from search_spaces.ir.count import count
 from search_spaces.ir.graph import Attr, Graph, TensorType
 from search_spaces.ir.ops import make_node
-from search_spaces.ir.passes import fold_batchnorm
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
 
 _GROUP_BYTES = 3 << 29
 # A session holds its weights twice while it packs them, its arena, and about this much more.
@@ -85,20 +87,15 @@ class _Work:
     ) -> None:
         self.device, self.policy, self.watch = device, policy, watch
         self.rng = np.random.default_rng(seed)
-        self.units = {unit.key: unit for unit in units}
-        self.plan: Plan = plan(units)
-        self.networks = networks
-        self.graphs: dict[str, Graph] = dict(self.plan.models)
-        self.names = [f"network{i}" for i in range(len(networks))]
-        for name, network in zip(self.names, networks, strict=True):
-            self.graphs[name] = fold_batchnorm(network)
+        self.job = Job(units, networks)
+        self.graphs = self.job.graphs
         self.tasks: dict[str, Task] = {}
         self.complete = False
         self.started = time.monotonic()
 
     def run(self, stopped: Callable[[], bool]) -> Measured:
-        groups = _groups(self.graphs)
-        self.session = Session(load(_reference(), self.device, self.rng), self.policy, self.rng)
+        groups = grouped(self.graphs)
+        self.session = Session(load(reference(), self.device, self.rng), self.policy, self.rng)
         for number, group in enumerate(groups):
             try:
                 self._run_group(group, f"{number + 1} of {len(groups)}", stopped)
@@ -138,28 +135,7 @@ class _Work:
             for name, task in self.tasks.items()
             if task.visits >= FEWEST_VISITS
         }
-        units = {}
-        for key, recipe in self.plan.recipes.items():
-            if not all(model in known for model in recipe):
-                continue
-            parts = [(known[model], factor) for model, factor in recipe.items()]
-            units[key] = Measurement(
-                key,
-                sum(part.value_us * factor for part, factor in parts),
-                float(np.sqrt(sum((part.spread_us * factor) ** 2 for part, factor in parts))),
-                min(part.n for part, _ in parts),
-                settled=self.complete or all(part.settled for part, _ in parts),
-                description=self.units[key].description,
-            )
-        if not all(name in known for name in self.names):
-            return Measured(units, (), self.session.noisy())
-        whole = [
-            Measurement(
-                graph.digest(), t.value_us, t.spread_us, t.n, settled=self.complete or t.settled
-            )
-            for graph, t in zip(self.networks, (known[name] for name in self.names), strict=True)
-        ]
-        return Measured(units, tuple(whole), self.session.noisy())
+        return self.job.measured(known, self.session.noisy(), self.complete)
 
 
 def load(graph: Graph, device: DeviceSpec, rng: np.random.Generator) -> Callable[[], object]:
@@ -170,30 +146,22 @@ def load(graph: Graph, device: DeviceSpec, rng: np.random.Generator) -> Callable
         device: threads and batch.
         rng: draws weights and input.
     """
-    import onnxruntime
+    from hw_profiles.elsewhere.measure import load as open_model
+    from search_spaces.ir.to_onnx import to_bytes
 
-    from search_spaces.ir.to_onnx import BATCH, to_bytes, to_onnx
+    return open_model(to_bytes(model(graph, rng)), device.threads, device.batch, rng)
 
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = device.threads
-    options.inter_op_num_threads = 1
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
-    options.log_severity_level = 3
-    options.add_session_config_entry("session.set_denormal_as_zero", "1")
-    # Without it the threads of idle sessions burn the cores that the timed one needs.
-    options.add_session_config_entry("session.force_spinning_stop", "1")
-    options.add_free_dimension_override_by_name(BATCH, device.batch)
-    session = onnxruntime.InferenceSession(
-        to_bytes(to_onnx(graph, random_params(graph, rng))), options, ["CPUExecutionProvider"]
-    )
-    binding = session.io_binding()
-    for item in session.get_inputs():
-        shape = [size if isinstance(size, int) else device.batch for size in item.shape]
-        value = rng.standard_normal(shape).astype(np.float32)
-        binding.bind_ortvalue_input(item.name, onnxruntime.OrtValue.ortvalue_from_numpy(value))
-    for item in session.get_outputs():
-        binding.bind_output(item.name, "cpu")
-    return lambda: session.run_with_iobinding(binding)
+
+def model(graph: Graph, rng: np.random.Generator) -> "ModelProto":
+    """A network as the ONNX model that is timed.
+
+    Args:
+        graph: without batch norm.
+        rng: draws the weights.
+    """
+    from search_spaces.ir.to_onnx import to_onnx
+
+    return to_onnx(graph, random_params(graph, rng))
 
 
 def random_params(graph: Graph, rng: np.random.Generator) -> dict[str, dict[str, np.ndarray]]:
@@ -212,10 +180,15 @@ def _released() -> Any:
     raise RuntimeError("the session of this task has been closed")
 
 
-def _groups(graphs: Mapping[str, Graph]) -> list[list[str]]:
-    """Names of models that are loaded together, shuffled fairly over the groups."""
+def grouped(graphs: Mapping[str, Graph], group_bytes: int = _GROUP_BYTES) -> list[list[str]]:
+    """Names of models that are loaded together, shuffled fairly over the groups.
+
+    Args:
+        graphs: the models.
+        group_bytes: memory that the sessions of a group may take.
+    """
     sizes = {name: _SESSION_BYTES + _bytes(graph) for name, graph in graphs.items()}
-    n = -(-sum(sizes.values()) // _GROUP_BYTES)
+    n = -(-sum(sizes.values()) // group_bytes)
     ordered = sorted(sizes, key=lambda name: sizes[name])
     return [ordered[i::n] for i in range(n)]
 
@@ -225,7 +198,7 @@ def _bytes(graph: Graph) -> int:
     return 2 * counts.param_bytes + counts.activation_bytes
 
 
-def _reference() -> Graph:
+def reference() -> Graph:
     """Some tens of microseconds of convolution in the first-level cache."""
     x = TensorType((14, 14, 32))
     attrs: dict[str, Attr] = {"features": 32, "kernel": 3, "stride": 1, "padding": 1, "bias": True}

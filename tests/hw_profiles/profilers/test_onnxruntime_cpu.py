@@ -8,7 +8,7 @@ from hw_profiles.device import load_device
 from hw_profiles.measure import Policy
 from hw_profiles.profile import measure_networks
 from hw_profiles.profilers.base import Progress
-from hw_profiles.profilers.onnxruntime_cpu import OnnxRuntimeCpu, _groups
+from hw_profiles.profilers.onnxruntime_cpu import OnnxRuntimeCpu, grouped
 from hw_profiles.worklist import worklist
 from nas.testing.device_suite import SPACE, DeviceSuite
 from search_spaces.ir.blocks import BlockMap
@@ -72,12 +72,9 @@ def test_a_larger_batch_takes_longer() -> None:
     assert many.networks[0].value_us > 4 * one.networks[0].value_us
 
 
-def test_groups_fit_memory_and_hold_every_model(monkeypatch: pytest.MonkeyPatch) -> None:
-    from hw_profiles.profilers import onnxruntime_cpu
-
+def test_groups_fit_memory_and_hold_every_model() -> None:
     graphs = {f"n{i}": SPACE.build(SPACE.largest()) for i in range(10)}
-    assert len(_groups(graphs)) == 1
-    monkeypatch.setattr(onnxruntime_cpu, "_GROUP_BYTES", 5 << 20)
-    groups = _groups(graphs)
+    assert len(grouped(graphs)) == 1
+    groups = grouped(graphs, 5 << 20)
     assert len(groups) > 1
     assert sorted(chain.from_iterable(groups)) == sorted(graphs)

@@ -1,0 +1,113 @@
+"""Times the ONNX models beside it on this machine: `python3 measure.py`.
+
+Needs Python 3.8, numpy and onnxruntime. Every visit to a model is noted in `results.jsonl`, which
+`nas profile SPACE --device ID --import-results results.jsonl` reads; started again, it goes on.
+"""
+
+import json
+import os
+import platform
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+
+# A model is visited until it was seen so often while the reference was within 3 % of its best.
+QUIET_VISITS, MOST_VISITS, BUSY = 12, 36, 1.03
+
+
+def load(model, threads, batch, rng):
+    """A model (path or bytes) in ONNX Runtime with random input, ready to be called."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+    options.log_severity_level = 3
+    options.add_session_config_entry("session.set_denormal_as_zero", "1")
+    # Without it the threads of idle sessions burn the cores that the timed one needs.
+    options.add_session_config_entry("session.force_spinning_stop", "1")
+    options.add_free_dimension_override_by_name("batch", batch)
+    session = onnxruntime.InferenceSession(model, options, ["CPUExecutionProvider"])
+    binding = session.io_binding()
+    for item in session.get_inputs():
+        shape = [size if isinstance(size, int) else batch for size in item.shape]
+        value = rng.standard_normal(shape).astype(np.float32)
+        binding.bind_ortvalue_input(item.name, onnxruntime.OrtValue.ortvalue_from_numpy(value))
+    for item in session.get_outputs():
+        binding.bind_output(item.name, "cpu")
+    return lambda: session.run_with_iobinding(binding)
+
+
+def machine():
+    """Where this runs, for the provenance of the table."""
+    governor = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
+    files = {"cpuinfo": Path("/proc/cpuinfo"), "governor": governor}
+    return {
+        "host": platform.node(),
+        "processor": platform.machine(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1,
+        "runtime": f"onnxruntime {onnxruntime.__version__}",
+        "os": f"{platform.system()} {platform.release()}",
+        "python": platform.python_version(),
+        "started_s": time.time(),
+        "load": os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0,
+        **{name: path.read_text() for name, path in files.items() if path.exists()},
+    }
+
+
+def visit(run, reference):
+    """About 2 ms of runs, the reference timed before and after each."""
+
+    def timed_us(call, inner=1):
+        start = time.perf_counter()
+        for _ in range(inner):
+            call()
+        return round((time.perf_counter() - start) * 1e6 / inner, 3)
+
+    def reference_us():
+        reference()  # once untimed: the caches hold the model's data
+        return timed_us(reference)
+
+    run()
+    once_us = min(timed_us(run), timed_us(run))
+    inner, times, references = max(1, round(20 / once_us)), [], [reference_us()]
+    for _ in range(int(np.clip(2000 / (once_us * inner), 3, 8))):
+        times.append(timed_us(run, inner))
+        references.append(reference_us())
+    return {"inner": inner, "times_us": times, "references_us": references}
+
+
+def main(here):
+    """Visit all models, group by group, in rounds of random order, until each was seen enough."""
+    work, rng = json.loads((here / "worklist.json").read_text()), np.random.default_rng()
+    threads, batch = work["settings"]["threads"], work["settings"]["batch"]
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[-threads:])
+    visits = {name: [] for group in work["groups"] for name in group}
+    with (here / "results.jsonl").open("a+") as file:
+        file.seek(0)
+        for line in file.read().splitlines():
+            if line.startswith('{"model"') and line.endswith("}"):
+                visits[json.loads(line)["model"]].append(json.loads(line))
+        # The line end before it closes a line that an interruption may have torn.
+        file.write("\n" + json.dumps({"worklist": work, "machine": machine()}) + "\n")
+        reference = load(str(here / "models/reference.onnx"), threads, batch, rng)
+        for number, names in enumerate(work["groups"]):
+            runs = {n: load(str(here / f"models/{n}.onnx"), threads, batch, rng) for n in names}
+            for _ in range(MOST_VISITS):
+                seen = [us for some in visits.values() for v in some for us in v["references_us"]]
+                bar_us = BUSY * np.quantile(seen or [0.0], 0.02)
+                quiet = {n: sum(min(v["references_us"]) <= bar_us for v in visits[n]) for n in names}
+                todo = [n for n in names if quiet[n] < QUIET_VISITS and len(visits[n]) < MOST_VISITS]
+                sys.stderr.write(f"\rgroup {number + 1} of {len(work['groups'])}, {len(todo)} left ")
+                for name in rng.permutation(todo).tolist():
+                    visits[name].append({"model": name, **visit(runs[name], reference)})
+                    file.write(json.dumps(visits[name][-1]) + "\n")
+                file.flush()
+        file.write(json.dumps({"complete": True}) + "\n")
+    sys.stderr.write(f"\ndone: bring {here / 'results.jsonl'} back\n")
+
+
+if __name__ == "__main__":
+    main(Path(__file__).parent)
