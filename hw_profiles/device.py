@@ -5,6 +5,7 @@ Looked up in three places, in this order: those that come with hwnas, the user's
 """
 
 import os
+import re
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal
@@ -12,9 +13,27 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from search_spaces.errors import InputError
+from search_spaces.files import write_text
 
 _BUILT_IN = Path(__file__).parent / "devices"
 _FILE = "device.yaml"
+
+
+Kind = Literal["cpu", "gpu", "tpu", "mcu", "npu"]
+ID_PATTERN = r"^[a-z0-9][a-z0-9_-]*$"
+_NEW = """\
+# A machine that hwnas does not run on; measured with
+#   nas profile SPACE --device {id} --export-worklist FILE.zip
+#   nas profile SPACE --device {id} --import-results results.jsonl
+id: {id}
+kind: {kind}
+description: measured elsewhere, one thread
+runner: null
+unit: block
+threads: 1
+batch: 1
+dtype: float32
+"""
 
 
 class DeviceSpec(BaseModel):
@@ -24,8 +43,8 @@ class DeviceSpec(BaseModel):
         id: its name in configurations, tables and column names (`latency_ms@cpu`).
         kind: what sort of processor it is.
         description: one line for `nas devices`.
-        runner: what measures it, a key of `profilers.registry`; None where only a table exists,
-            which is then never extended by measuring.
+        runner: what measures it, a key of `profilers.registry`; None where it is not measured here:
+            its table came with it, or is brought in (`elsewhere`).
         unit: what is measured and summed up: a block is one builder scope, a kernel one fused op.
         threads: threads that the runtime may use.
         batch: examples per inference.
@@ -35,8 +54,8 @@ class DeviceSpec(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    id: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
-    kind: Literal["cpu", "gpu", "tpu", "mcu", "npu"]
+    id: str = Field(pattern=ID_PATTERN)
+    kind: Kind
     description: str = ""
     runner: str | None
     unit: Literal["block", "kernel"] = "block"
@@ -49,6 +68,11 @@ class DeviceSpec(BaseModel):
 def cache_folder() -> Path:
     """Where the user's devices and tables are kept: `$HWNAS_CACHE`, else `~/.cache/hwnas`."""
     return Path(os.environ.get("HWNAS_CACHE") or "~/.cache/hwnas").expanduser()
+
+
+def elsewhere_command(id: str, space: str = "SPACE") -> str:  # noqa: A002
+    """What a user types to measure a device that hwnas does not run on."""
+    return f"nas profile {space} --device {id} --export-worklist FILE.zip"
 
 
 def list_devices() -> list[DeviceSpec]:
@@ -81,8 +105,24 @@ def load_device(id_or_path: str | Path) -> DeviceSpec:
     raise InputError(
         f"unknown device {name!r}; {hint}devices: {', '.join(known)}; "
         f"a new one is a folder with a {_FILE}, given by its path or put into "
-        f"{cache_folder() / 'devices'}"
+        f"{cache_folder() / 'devices'}; for a machine that is measured elsewhere: "
+        "nas devices ID --new"
     )
+
+
+def new_device(id: str, kind: Kind = "cpu") -> DeviceSpec:  # noqa: A002 (the key in the file)
+    """Write the description of a machine that is measured elsewhere into the user's cache.
+
+    Raises:
+        InputError: there is such a device already, or its id can't be one.
+    """
+    if not re.fullmatch(ID_PATTERN, id):
+        raise InputError(f"device {id!r}: ids are of small letters, digits, - and _")
+    if any(device.id == id for device in list_devices()):
+        raise InputError(f"device {id!r} exists already, in {load_device(id).folder}")
+    path = cache_folder() / "devices" / id / _FILE
+    write_text(path, _NEW.format(id=id, kind=kind))
+    return _read(path)
 
 
 def _read(path: Path) -> DeviceSpec:

@@ -62,9 +62,7 @@ class Job:
             return Measured(units, (), noisy)
         times = [known[name] for name in self._names]
         whole = [
-            Measurement(
-                graph.digest(), t.value_us, t.spread_us, t.n, settled=complete or t.settled
-            )
+            Measurement(graph.digest(), t.value_us, t.spread_us, t.n, settled=complete or t.settled)
             for graph, t in zip(self.networks, times, strict=True)
         ]
         return Measured(units, tuple(whole), noisy)

@@ -12,7 +12,7 @@ from hw_profiles.profilers import registry
 from hw_profiles.profilers.base import Measured, Measurement, Profiler, Progress
 from hw_profiles.provenance import capture
 from hw_profiles.table import LatencyTable, Network, open_table, table_path
-from hw_profiles.worklist import missing, worklist
+from hw_profiles.worklist import Unit, missing, worklist
 from search_spaces.ir.blocks import BlockMap
 from search_spaces.ir.graph import Graph
 from search_spaces.space import Archs, SearchSpace
@@ -50,19 +50,12 @@ def profile(
         The table with all that the space needs, as it was saved.
 
     Raises:
-        InputError: the device is never measured, or the file is corrupt or can't be written.
+        InputError: the device is never measured here, or the file is corrupt or can't be written.
     """
     profiler = profiler or registry.create(device)
     path = table or table_path(device)
     before = open_table(device, path, profiler)
-    blocks = BlockMap(space)
-    units = worklist(blocks, device)
-    have: Sequence[Network] = ()
-    if only_missing:
-        units = missing(units, set(before.units) - before.unsettled())
-        have = [n for n in before.networks_of(space) if n.measurement.settled]
-    known = np.array([n.arch for n in have], int).reshape(len(have), len(space.knobs))
-    archs = spread_archs(blocks, max(0, networks - len(have)), seed, known)
+    units, archs = lacking(space, device, before, networks, seed, only_missing)
     if not units and not len(archs):
         return before
     _keep_aside(before, path)
@@ -84,6 +77,34 @@ def profile(
     return after
 
 
+def lacking(
+    space: SearchSpace,
+    device: DeviceSpec,
+    table: LatencyTable,
+    networks: int,
+    seed: int,
+    only_missing: bool = True,
+) -> tuple[tuple[Unit, ...], Archs]:
+    """What has to be measured for a space: units, and architectures of whole networks.
+
+    Args:
+        space: the space.
+        device: the device.
+        table: what is known already.
+        networks: how many whole networks of the space the table shall hold.
+        seed: of their choice.
+        only_missing: leave out what is known.
+    """
+    blocks = BlockMap(space)
+    units = worklist(blocks, device)
+    have: Sequence[Network] = ()
+    if only_missing:
+        units = missing(units, set(table.units) - table.unsettled())
+        have = [n for n in table.networks_of(space) if n.measurement.settled]
+    known = np.array([n.arch for n in have], int).reshape(len(have), len(space.knobs))
+    return units, spread_archs(blocks, max(0, networks - len(have)), seed, known)
+
+
 def measure_networks(
     device: DeviceSpec,
     graphs: Sequence[Graph],
@@ -102,7 +123,7 @@ def measure_networks(
         profiler: measures; the device's runner if not given.
 
     Raises:
-        InputError: the device is never measured.
+        InputError: the device is never measured here.
     """
 
     def watch(now: Progress) -> None:

@@ -66,8 +66,8 @@ def capture(runtime: str, threads: int) -> Provenance:
         runtime=runtime,
         os=f"{platform.system()} {platform.release()}",
         python=platform.python_version(),
-        hwnas=_version(),
-        commit=_commit(),
+        hwnas=hwnas_version(),
+        commit=hwnas_commit(),
         date=datetime.now(UTC).isoformat(timespec="seconds"),
         load_start=_load(),
     )
@@ -75,13 +75,25 @@ def capture(runtime: str, threads: int) -> Provenance:
 
 @cache
 def cpu_model() -> str:
-    """Name of the processor; family and model too, since virtual machines share one name."""
+    """Name of this machine's processor."""
     try:
-        lines = Path("/proc/cpuinfo").read_text().split("\n\n")[0].splitlines()
+        cpuinfo = Path("/proc/cpuinfo").read_text()
     except OSError:
-        return platform.processor() or platform.machine()
-    fields = {key.strip(): value.strip() for key, _, value in (s.partition(":") for s in lines)}
-    name = fields.get("model name") or platform.processor() or platform.machine()
+        cpuinfo = ""
+    return cpu_name(cpuinfo, platform.processor() or platform.machine())
+
+
+def cpu_name(cpuinfo: str, otherwise: str) -> str:
+    """Name of a processor; family and model too, since virtual machines share one name.
+
+    Args:
+        cpuinfo: text of `/proc/cpuinfo`, empty where there is none.
+        otherwise: what it is called if that does not tell (most ARM systems).
+    """
+    lines = (line.partition(":") for line in reversed(cpuinfo.splitlines()))
+    fields = {key.strip(): value.strip() for key, _, value in lines}
+    # Boards name themselves in one line for all cores: `Model : Raspberry Pi 4 Model B Rev 1.4`.
+    name = fields.get("model name") or fields.get("Model") or otherwise
     if "cpu family" in fields:
         name += f" (family {fields['cpu family']} model {fields.get('model', '?')})"
     return name
@@ -98,7 +110,8 @@ def _load() -> float:
     return round(os.getloadavg()[0], 2)
 
 
-def _version() -> str:
+def hwnas_version() -> str:
+    """The version of hwnas; `unknown` where it is not installed."""
     try:
         return version("hwnas")
     except PackageNotFoundError:
@@ -106,7 +119,8 @@ def _version() -> str:
 
 
 @cache
-def _commit() -> str | None:
+def hwnas_commit() -> str | None:
+    """The git commit of the checkout that runs; None for an installed wheel."""
     root = Path(__file__).parents[1]
     if not (root / ".git").exists():
         return None

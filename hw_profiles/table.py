@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from hw_profiles.device import DeviceSpec, cache_folder
+from hw_profiles.device import DeviceSpec, cache_folder, elsewhere_command
 from hw_profiles.profilers.base import Measured, Measurement, Profiler
 from hw_profiles.provenance import Provenance, cpu_model
 from search_spaces.errors import InputError
@@ -77,11 +77,11 @@ class LatencyTable:
             InputError: the disk is full or the place can't be written; the old file stays.
         """
         content = self._content()
-        write_json(path, {"version": VERSION, "checksum": _checksum(content), **content})
+        write_json(path, {"version": VERSION, "checksum": checksum(content), **content})
 
     def digest(self) -> str:
         """Hash of the content, for the metadata of what is derived from it."""
-        return _checksum(self._content())
+        return checksum(self._content())
 
     def bind(self, space: SearchSpace, blocks: "BlockMap | None" = None) -> "BoundTable":
         """The table made ready for the architectures of a space.
@@ -153,7 +153,7 @@ def load(path: Path) -> LatencyTable:
         raise _corrupt(path, "it is no latency table") from None
     if number != VERSION:
         raise _corrupt(path, f"it has version {number!r}, this release reads {VERSION}")
-    if stored != _checksum(data):
+    if stored != checksum(data):
         raise _corrupt(path, "its checksum does not match its content")
     try:
         return TypeAdapter(LatencyTable).validate_python(data)
@@ -171,7 +171,7 @@ def settings_of(device: DeviceSpec) -> Settings:
 def table_path(device: DeviceSpec) -> Path:
     """Where a device's table is kept: one file for each runtime, processor and setting.
 
-    A device that is never measured has the table that lies beside its `device.yaml`.
+    A device that is never measured here has the table that lies beside its `device.yaml`.
     """
     if device.runner is None:
         return device.folder / "table.json"
@@ -205,7 +205,10 @@ def open_table(
     empty = LatencyTable(device.id, settings_of(device))
     if not path.exists():
         if device.runner is None:
-            raise InputError(f"{path}: device {device.id!r} is never measured and has no table")
+            raise InputError(
+                f"device {device.id!r} is not measured here and has no table ({path}); to measure "
+                f"it elsewhere: {elsewhere_command(device.id)}"
+            )
         return empty
     table = load(path)
     if table.device != device.id:
@@ -242,7 +245,8 @@ def _valid_here(table: LatencyTable, device: DeviceSpec, path: Path, runtime: st
     return replace(table, units=units, networks=networks, warnings=(warning,))
 
 
-def _checksum(content: Mapping[str, Any]) -> str:
+def checksum(content: Mapping[str, Any]) -> str:
+    """Hash of JSON content, whatever the order of its keys."""
     text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from hw_profiles.device import elsewhere_command
 from hw_profiles.profile import profile, spread_archs
 from hw_profiles.table import open_table
 from nas.config.schema import Experiment
@@ -93,10 +94,13 @@ class Controller:
             table.save(self.bench.table_path(name))
             missing = table.bind(space, self.bench.executors.blocks).missing
             if missing:
+                command = f"nas profile {space.name} --device {name}"
+                if device.runner is None:
+                    command = elsewhere_command(name, space.name)
                 raise InputError(
                     f"device {name!r} has no complete table for space {space.name!r}: "
                     f"{len(missing)} of {len(self.bench.executors.blocks.keys)} blocks missing; "
-                    f"run: nas profile {space.name} --device {name}"
+                    f"run: {command}"
                 )
         self.bench.costs.check_reachable(self.experiment.constraints)
         return {"blocks": len(self.bench.executors.blocks.keys)}

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from hw_profiles.device import elsewhere_command
 from hw_profiles.profile import measure_networks
 from nas.log import Log
 from nas.results.run import Results, numeric
@@ -35,7 +36,10 @@ def verify(bench: Workbench, archs: Archs, store: RunStore, log: Log) -> None:
     graphs = [bench.space.build(arch) for arch in archs]
     for name, device in bench.devices.items():
         if device.runner is None:
-            log(f"verify: {name} is never measured: its latency stays an estimate")
+            log(
+                f"verify: {name} is not measured here: its latency stays an estimate; to measure "
+                f"these networks there: {elsewhere_command(name, str(store.folder))}"
+            )
             continue
 
         def watch(done: int, total: int, eta_s: float, label: str, name: str = name) -> None:

@@ -9,8 +9,10 @@ import json
 import os
 import secrets
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from search_spaces.errors import InputError
 
@@ -25,12 +27,22 @@ def write_bytes(path: Path, data: bytes) -> None:
     Raises:
         InputError: the disk is full or the place can't be written; the old file is as it was.
     """
+    with whole_file(path) as file:
+        file.write(data)
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[BinaryIO]:
+    """`write_bytes` for content that is made while it is written.
+
+    The file appears when the block ends, and stays as it was if the block raises.
+    """
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             with temporary.open("xb") as file:
-                file.write(data)
+                yield file
                 file.flush()
                 os.fsync(file.fileno())
             temporary.replace(path)

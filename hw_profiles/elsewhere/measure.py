@@ -78,6 +78,12 @@ def visit(run, reference):
     return {"inner": inner, "times_us": times, "references_us": references}
 
 
+def enough(visits, bar_us):
+    """Whether a model was visited often enough in moments when the reference was below the bar."""
+    quiet = sum(min(visit["references_us"]) <= bar_us for visit in visits)
+    return quiet >= QUIET_VISITS or len(visits) >= MOST_VISITS
+
+
 def main(here):
     """Visit all models, group by group, in rounds of random order, until each was seen enough."""
     work, rng = json.loads((here / "worklist.json").read_text()), np.random.default_rng()
@@ -98,9 +104,8 @@ def main(here):
             for _ in range(MOST_VISITS):
                 seen = [us for some in visits.values() for v in some for us in v["references_us"]]
                 bar_us = BUSY * np.quantile(seen or [0.0], 0.02)
-                quiet = {n: sum(min(v["references_us"]) <= bar_us for v in visits[n]) for n in names}
-                todo = [n for n in names if quiet[n] < QUIET_VISITS and len(visits[n]) < MOST_VISITS]
-                sys.stderr.write(f"\rgroup {number + 1} of {len(work['groups'])}, {len(todo)} left ")
+                todo = [n for n in names if not enough(visits[n], bar_us)]
+                sys.stderr.write(f"\rgroup {number + 1}/{len(work['groups'])}: {len(todo)} left   ")
                 for name in rng.permutation(todo).tolist():
                     visits[name].append({"model": name, **visit(runs[name], reference)})
                     file.write(json.dumps(visits[name][-1]) + "\n")

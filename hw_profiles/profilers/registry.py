@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from hw_profiles.device import DeviceSpec
+from hw_profiles.device import DeviceSpec, elsewhere_command
 from hw_profiles.profilers.base import Profiler
 from search_spaces.errors import InputError
 from search_spaces.named import Registry
@@ -17,11 +17,11 @@ def create(device: DeviceSpec) -> Profiler:
     """The profiler of a device.
 
     Raises:
-        InputError: the device is never measured, or its runner does not exist.
+        InputError: the device is never measured here, or its runner does not exist.
     """
     if device.runner is None:
         raise InputError(
-            f"device {device.id!r} has no runner: it only has the table that came with it and "
-            "can't be measured here"
+            f"device {device.id!r} has no runner: it can't be measured here, only elsewhere: "
+            f"{elsewhere_command(device.id)}"
         )
     return _RUNNERS.find(device.runner, f"{device.folder / 'device.yaml'}: runner: ")(device)

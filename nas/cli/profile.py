@@ -10,15 +10,33 @@ from nas.cli.check import Overrides
 from nas.cli.output import AsJson, print_json
 
 if TYPE_CHECKING:
-    from search_spaces.space import SearchSpace
+    from search_spaces.space import Archs, SearchSpace
 
 Space = Annotated[
     str,
-    typer.Argument(metavar="SPACE", help="A space by name, or an experiment file with one in it."),
+    typer.Argument(
+        metavar="SPACE", help="A space by name, an experiment file with one in it, or a run."
+    ),
 ]
 Device = Annotated[str, typer.Option(help="Device, by id or folder.")]
 Validate = Annotated[
     int, typer.Option(min=0, help="Compare with so many random networks, measured end to end.")
+]
+Export = Annotated[
+    Path | None,
+    typer.Option(
+        "--export-worklist",
+        metavar="FILE.zip",
+        help="Don't measure; write the models and a script that measures them on another machine.",
+    ),
+]
+Import = Annotated[
+    Path | None,
+    typer.Option(
+        "--import-results",
+        metavar="FILE",
+        help="Don't measure; bring in the results.jsonl that the script wrote.",
+    ),
 ]
 Again = Annotated[bool, typer.Option("--again", help="Measure all anew, not only what is missing.")]
 
@@ -29,6 +47,8 @@ def profile(
     overrides: Overrides = None,
     validate: Validate = 0,
     again: Again = False,
+    export_worklist: Export = None,
+    import_results: Import = None,
     seed: Annotated[int, typer.Option(min=0)] = 0,
     as_json: AsJson = False,
 ) -> None:
@@ -40,10 +60,17 @@ def profile(
     from hw_profiles.profile import profile as measure
     from hw_profiles.table import table_path
     from hw_profiles.validate import validate as compare
+    from nas.cli import elsewhere
     from nas.log import Log
 
     spec = load_device(device)
-    searched = _space(space, overrides or ())
+    searched, archs = _space(space, overrides or ())
+    if export_worklist is not None:
+        elsewhere.export_worklist(searched, spec, export_worklist, archs, seed, again, as_json)
+        return
+    if import_results is not None:
+        elsewhere.import_results(searched, spec, import_results, as_json)
+        return
     with Log() as log:
 
         def watch(done: int, total: int, eta_s: float, label: str) -> None:
@@ -80,15 +107,29 @@ def profile(
         typer.echo(str(report))
 
 
-def _space(name: str, overrides: list[str] | tuple[str, ...]) -> "SearchSpace":
-    """A space by name with `key=value` parameters, or the one of an experiment file."""
+def _space(name: str, overrides: list[str] | tuple[str, ...]) -> "tuple[SearchSpace, Archs | None]":
+    """A space by name with `key=value` parameters, that of an experiment file, or that of a run.
+
+    Returns:
+        The space, and the verified networks of a run.
+    """
     from search_spaces import registry
     from search_spaces.errors import InputError
 
     if name.endswith((".yaml", ".yml")) or Path(name).is_file():
         from nas.config import load
 
-        return load(Path(name), overrides).space.create()
+        return load(Path(name), overrides).space.create(), None
+    from nas.store import is_run
+
+    if is_run(Path(name)):
+        import numpy as np
+
+        from nas.results.run import open_run
+
+        run = open_run(name)
+        front = run.trials("front")
+        return run.space, np.array(front["arch"].tolist(), int) if len(front) else None
     from ruamel.yaml import YAML
 
     parameters = {}
@@ -97,4 +138,4 @@ def _space(name: str, overrides: list[str] | tuple[str, ...]) -> "SearchSpace":
         if not equals:
             raise InputError(f"--set {text}: must be KEY=VALUE")
         parameters[key] = YAML(typ="safe").load(value)
-    return registry.create(name, **parameters)
+    return registry.create(name, **parameters), None

@@ -79,7 +79,7 @@ def test_a_device_without_a_runner_has_only_its_table(cache: Path) -> None:
     board = load_device("board")
     with pytest.raises(InputError, match="can't be measured here"):
         registry.create(board)
-    with pytest.raises(InputError, match="never measured and has no table"):
+    with pytest.raises(InputError, match="not measured here and has no table"):
         open_table(board)
     elsewhere = capture("vendor's tool 3", 1)
     LatencyTable("board", settings_of(board), (elsewhere,)).save(folder / "table.json")

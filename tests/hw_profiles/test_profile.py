@@ -7,7 +7,7 @@ import pytest
 
 from hw_profiles import profile as profile_module
 from hw_profiles.profile import profile, spread_archs
-from hw_profiles.table import LatencyTable, load, open_table
+from hw_profiles.table import LatencyTable, checksum, load, open_table
 from hw_profiles.validate import validate
 from nas.testing.device_suite import FAKE, NETWORKS, SPACE, DeviceSuite, FakeProfiler
 from search_spaces.errors import InputError
@@ -134,9 +134,7 @@ def test_damage_is_found(path: Path, damage: object, reason: str) -> None:
 def test_a_table_of_wrong_types_is_corrupt(path: Path) -> None:
     content = filled(path)._content()
     content["units"]["x"] = {"key": 3}
-    from hw_profiles.table import _checksum
-
-    write_json(path, {"version": 1, "checksum": _checksum(content), **content})
+    write_json(path, {"version": 1, "checksum": checksum(content), **content})
     with pytest.raises(InputError, match=r"units\.x"):
         load(path)
 
