@@ -6,7 +6,9 @@ Looked up in three places, in this order: those that come with hwnas, the user's
 
 import os
 import re
+from collections.abc import Mapping
 from difflib import get_close_matches
+from io import SEEK_END, StringIO
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,18 +23,10 @@ _FILE = "device.yaml"
 
 Kind = Literal["cpu", "gpu", "tpu", "mcu", "npu"]
 ID_PATTERN = r"^[a-z0-9][a-z0-9_-]*$"
-_NEW = """\
+_ELSEWHERE = """\
 # A machine that hwnas does not run on; measured with
 #   nas profile SPACE --device {id} --export-worklist FILE.zip
 #   nas profile SPACE --device {id} --import-results results.jsonl
-id: {id}
-kind: {kind}
-description: measured elsewhere, one thread
-runner: null
-unit: block
-threads: 1
-batch: 1
-dtype: float32
 """
 
 
@@ -49,6 +43,7 @@ class DeviceSpec(BaseModel):
         threads: threads that the runtime may use.
         batch: examples per inference.
         dtype: element type of weights and activations.
+        machine: facts about it, for people; `nas devices --detect` writes them.
         folder: where the YAML lies; set by `load_device`.
     """
 
@@ -62,6 +57,7 @@ class DeviceSpec(BaseModel):
     threads: int = Field(default=1, ge=1)
     batch: int = Field(default=1, ge=1)
     dtype: Literal["float32"] = "float32"
+    machine: dict[str, Any] = {}
     folder: Path = Field(default=Path(), exclude=True)
 
 
@@ -110,18 +106,48 @@ def load_device(id_or_path: str | Path) -> DeviceSpec:
     )
 
 
-def new_device(id: str, kind: Kind = "cpu") -> DeviceSpec:  # noqa: A002 (the key in the file)
-    """Write the description of a machine that is measured elsewhere into the user's cache.
+def new_device(
+    id: str,  # noqa: A002 (the key in the file)
+    *,
+    kind: Kind = "cpu",
+    description: str = "measured elsewhere",
+    runner: str | None = None,
+    threads: int = 1,
+    machine: Mapping[str, Any] | None = None,
+) -> DeviceSpec:
+    """Write the description of a device into the user's cache.
+
+    Args:
+        id: a new one.
+        kind: what sort of processor it is.
+        description: one line.
+        runner: what measures it; None for a machine that is measured elsewhere.
+        threads: that the runtime may use.
+        machine: facts of the machine.
 
     Raises:
-        InputError: there is such a device already, or its id can't be one.
+        InputError: there is such a device already, its id can't be one, or the place can't be
+            written.
     """
+    from ruamel.yaml import YAML
+
     if not re.fullmatch(ID_PATTERN, id):
         raise InputError(f"device {id!r}: ids are of small letters, digits, - and _")
     if any(device.id == id for device in list_devices()):
         raise InputError(f"device {id!r} exists already, in {load_device(id).folder}")
+    device = DeviceSpec(
+        id=id,
+        kind=kind,
+        description=description,
+        runner=runner,
+        threads=threads,
+        machine=dict(machine or {}),
+    )
+    text = StringIO(_ELSEWHERE.format(id=id) if runner is None else "")
+    text.seek(0, SEEK_END)
+    YAML(typ="safe", pure=True).dump(device.model_dump(mode="json"), text)
     path = cache_folder() / "devices" / id / _FILE
-    write_text(path, _NEW.format(id=id, kind=kind))
+    write_text(path, text.getvalue())
     return _read(path)
 
 

@@ -1,11 +1,12 @@
 """What a session has to time, and what follows from the times: the same wherever they are taken."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from math import hypot
 
 from hw_profiles.chains import Plan, plan
+from hw_profiles.energy import Energy
 from hw_profiles.measure import Timing
 from hw_profiles.profilers.base import Measured, Measurement
 from hw_profiles.worklist import Unit
@@ -34,39 +35,63 @@ class Job:
     def graphs(self) -> dict[str, Graph]:
         """All models to time, by name, without batch norm."""
         whole = (fold_batchnorm(graph) for graph in self.networks)
-        return {**self.plan.models, **dict(zip(self._names, whole, strict=True))}
+        return {**self.plan.models, **dict(zip(self.names, whole, strict=True))}
 
-    def measured(self, known: Mapping[str, Timing], noisy: bool, complete: bool) -> Measured:
+    def measured(
+        self,
+        known: Mapping[str, Timing],
+        complete: bool,
+        energy: Mapping[str, Energy] | None = None,
+    ) -> Measured:
         """Costs of the units whose models are all known; the networks if all of them are.
 
         Args:
             known: what is known of the models, by name.
-            noisy: whether other work disturbed the session.
             complete: whether the session came to its end: what it knows is then final.
+            energy: of the models, by name, where there was a meter.
         """
         units: dict[str, Measurement] = {}
         for unit in self.units:
             recipe = self.plan.recipes[unit.key]
             if not all(model in known for model in recipe):
                 continue
-            parts = [(known[model], factor) for model, factor in recipe.items()]
-            units[unit.key] = Measurement(
-                unit.key,
-                sum(part.value_us * factor for part, factor in parts),
-                hypot(*(part.spread_us * factor for part, factor in parts)),
-                min(part.n for part, _ in parts),
-                settled=complete or all(part.settled for part, _ in parts),
-                description=unit.description,
-            )
-        if not all(name in known for name in self._names):
-            return Measured(units, (), noisy)
-        times = [known[name] for name in self._names]
+            found = _weighted(unit.key, recipe, known, energy or {}, complete)
+            units[unit.key] = replace(found, description=unit.description)
+        if not all(name in known for name in self.names):
+            return Measured(units)
         whole = [
-            Measurement(graph.digest(), t.value_us, t.spread_us, t.n, settled=complete or t.settled)
-            for graph, t in zip(self.networks, times, strict=True)
+            _weighted(graph.digest(), {name: 1.0}, known, energy or {}, complete)
+            for graph, name in zip(self.networks, self.names, strict=True)
         ]
-        return Measured(units, tuple(whole), noisy)
+        return Measured(units, tuple(whole))
 
     @property
-    def _names(self) -> list[str]:
+    def names(self) -> list[str]:
+        """Of the whole networks."""
         return [f"network{i}" for i in range(len(self.networks))]
+
+
+def _weighted(
+    key: str,
+    recipe: Mapping[str, float],
+    known: Mapping[str, Timing],
+    energy: Mapping[str, Energy],
+    complete: bool,
+) -> Measurement:
+    """The sum of models, each times its factor."""
+    parts = [(known[model], factor) for model, factor in recipe.items()]
+    found = Measurement(
+        key,
+        sum(part.value_us * factor for part, factor in parts),
+        hypot(*(part.spread_us * factor for part, factor in parts)),
+        min(part.n for part, _ in parts),
+        settled=complete or all(part.settled for part, _ in parts),
+    )
+    if not all(model in energy for model in recipe):
+        return found
+    metered = [(energy[model], factor) for model, factor in recipe.items()]
+    return replace(
+        found,
+        energy_mj=sum(part.value_mj * factor for part, factor in metered),
+        energy_spread_mj=hypot(*(part.spread_mj * factor for part, factor in metered)),
+    )

@@ -167,7 +167,11 @@ def import_latencies(latencies: Latencies, kind: Kind = "cpu") -> DeviceSpec:
 
     known = {device.id for device in list_devices()}
     name = latencies.device
-    device = load_device(name) if name in known else new_device(name, kind)
+    device = (
+        load_device(name)
+        if name in known
+        else new_device(name, kind=kind, description="published latencies")
+    )
     if device.runner is not None:
         raise InputError(f"device {name!r} is measured here: give the import an id of its own")
     path = _path(device, latencies.space)
@@ -215,7 +219,7 @@ def _path(device: DeviceSpec, space: str) -> Path:
     return device.folder / f"latencies-{space}.parquet"
 
 
-def _read(path: Path) -> "DataFrame":
+def _read(path: Path) -> Any:
     import pandas as pd
     import pyarrow as pa
 
@@ -234,12 +238,12 @@ def _typed(column: Any) -> Any:
     """Numbers where all of a column's texts are; but `00021` is an architecture, not 21."""
     import pandas as pd
 
-    numbers = pd.to_numeric(column, errors="coerce")
+    numbers: Any = pd.to_numeric(column, errors="coerce")
     coded = column.str.fullmatch(r"0\d+").fillna(False).any()
     return column if coded or (numbers.isna() & column.notna()).any() else numbers
 
 
-def _check_column(table: "DataFrame", name: str, file: Path) -> None:
+def _check_column(table: Any, name: str, file: Path) -> None:
     if name not in table:
         raise InputError(f"{file}: has no column {name!r}; columns: {', '.join(table.columns)}")
 
@@ -255,9 +259,7 @@ def _check_unit(column: str, unit: Unit) -> None:
         )
 
 
-def _joined(
-    table: "DataFrame", file: Path, archs: "DataFrame", archs_file: Path
-) -> tuple["DataFrame", list[str]]:
+def _joined(table: Any, file: Path, archs: Any, archs_file: Path) -> tuple[Any, list[str]]:
     keys = [name for name in archs.columns if name in table.columns]
     if not keys:
         raise InputError(f"{file} and {archs_file} have no column in common to join them by")
@@ -270,9 +272,7 @@ def _joined(
     return joined, keys
 
 
-def _chosen(
-    table: "DataFrame", patterns: Sequence[str], without: set[str], file: Path
-) -> list[str]:
+def _chosen(table: Any, patterns: Sequence[str], without: set[str], file: Path) -> list[str]:
     if not patterns:
         return [name for name in table.columns if name not in without]
     chosen: dict[str, None] = {}
@@ -288,7 +288,8 @@ def _positive(values: Any, column: str, file: Path) -> Float[np.ndarray, " n"]:
     """The column's numbers; NaN where it is empty."""
     import pandas as pd
 
-    numbers = pd.to_numeric(values, errors="coerce").to_numpy(np.float64)
+    column_numbers: Any = pd.to_numeric(values, errors="coerce")
+    numbers = column_numbers.to_numpy(np.float64)
     wrong = (np.isnan(numbers) & values.notna().to_numpy()) | (numbers <= 0) | np.isinf(numbers)
     if wrong.any():
         row = int(np.flatnonzero(wrong)[0])
@@ -299,7 +300,7 @@ def _positive(values: Any, column: str, file: Path) -> Float[np.ndarray, " n"]:
     return numbers
 
 
-def _check_archs(archs: "DataFrame", file: Path) -> None:
+def _check_archs(archs: Any, file: Path) -> None:
     from pandas.api.types import is_integer_dtype, is_string_dtype
 
     if not len(archs.columns):

@@ -20,6 +20,8 @@ from math import ceil
 import numpy as np
 from jaxtyping import Float
 
+from hw_profiles.provenance import DRIFT
+
 # Of each run: number of the visit, slower of the references beside it (us), its own time (us).
 Samples = Float[np.ndarray, "n 3"]
 
@@ -62,8 +64,8 @@ _FEWEST = 8
 # The first visits are made whether or not the machine is quiet and the time is up. A task that was
 # seen so often has a value.
 FEWEST_VISITS = 4
-# Over the session: the share of quiet references below which it is noisy, and the drift above.
-_QUIET_SHARE, _DRIFT = 0.5, 0.03
+# Over the session: the share of quiet references below which it is noisy.
+_QUIET_SHARE = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +133,7 @@ def disturbed(references_us: Float[np.ndarray, " n"], best_us: float, policy: Po
         return False
     early, late = (np.quantile(half, _BEST) for half in np.array_split(references_us, 2))
     quiet = np.mean(references_us <= policy.busy * best_us)
-    return bool(quiet < _QUIET_SHARE or abs(early / late - 1) > _DRIFT)
+    return bool(quiet < _QUIET_SHARE or abs(early / late - 1) > DRIFT)
 
 
 def _counting(samples: Samples, bar_us: float) -> Float[np.ndarray, "quiet 3"]:
@@ -175,6 +177,7 @@ class Session:
         on_round: Callable[[int, int], None] | None = None,
         stopped: Callable[[], bool] = lambda: False,
         limit_s: float | None = None,
+        beside: Sequence[Task] = (),
     ) -> None:
         """Time all tasks; ask `timing` for the results, also after an interruption.
 
@@ -183,19 +186,22 @@ class Session:
             on_round: told after each round how many visits are done, of how many.
             stopped: asked before each visit.
             limit_s: no new round begins after this time; the policy's if not given.
+            beside: tasks that are visited in every round as well, however often that is.
 
         Raises:
             InterruptedTimingError: `stopped()` was true.
         """
         start = self._clock()
-        for task in tasks:
-            self._calibrate(task)
+        for task in (*tasks, *beside):
+            if not task.visits:
+                self._calibrate(task)
         todo = list(tasks)
         while todo:
-            for i in self._rng.permutation(len(todo)):
+            visited = [*todo, *beside]
+            for i in self._rng.permutation(len(visited)):
                 if stopped():
                     raise InterruptedTimingError
-                self._visit(todo[i])
+                self._visit(visited[i])
             passed_s = self._clock() - start
             if self._judge():
                 todo = list(tasks)
@@ -212,6 +218,14 @@ class Session:
     def timing(self, task: Task) -> Timing:
         """What the visits so far say; at least one."""
         return summarise(np.array(task.samples), task.inner, self.best_us, self._policy)
+
+    def value_us(self, task: Task, start: int = 0, end: int | None = None) -> float:
+        """What the visits from `start` to `end` say, all by default; at least one."""
+        samples = np.array(task.samples)
+        of_these = (samples[:, 0] >= start) & (
+            samples[:, 0] < (task.visits if end is None else end)
+        )
+        return summarise(samples[of_these], task.inner, self.best_us, self._policy).value_us
 
     def noisy(self) -> bool:
         """Whether quiet moments were rare, or their speed drifted."""

@@ -62,7 +62,8 @@ def profile(
     provenance = capture(profiler.runtime, device.threads)
 
     def merged(measured: Measured) -> LatencyTable:
-        return before.extended(measured, provenance.finished(measured.noisy), space, archs)
+        done = provenance.finished(measured.noisy, measured.drift, measured.meter)
+        return before.extended(measured, done, space, archs)
 
     saver = _Saver(lambda measured: merged(measured).save(path), progress)
     try:

@@ -9,6 +9,9 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+# A drift above it is told; between groups of models it is mended by measuring again.
+DRIFT = 0.03
+
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
@@ -28,7 +31,12 @@ class Provenance:
         date: start, ISO 8601 in UTC.
         load_start: one-minute load average at the start.
         load_end: the same at the end; None while the session runs.
-        noisy: whether the sentinels said that other work disturbed the session.
+        noisy: whether other work disturbed the session.
+        turbo: whether the clock may rise above its nominal rate; None where it is not told.
+        drift: slowest part of the session over its fastest, minus 1, as the sentinels saw it; None
+            where too little was measured to tell.
+        meter: what counted energy; None where nothing did.
+        warnings: what kept the machine from being a quiet one.
     """
 
     host: str
@@ -45,14 +53,36 @@ class Provenance:
     load_start: float
     load_end: float | None = None
     noisy: bool = False
+    turbo: bool | None = None
+    drift: float | None = None
+    meter: str | None = None
+    warnings: tuple[str, ...] = ()
 
     def identity(self) -> dict[str, str | int]:
         """What must be equal for two measurements to be comparable."""
         return {"CPU": self.cpu, "runtime": self.runtime, "threads": self.threads}
 
-    def finished(self, noisy: bool) -> "Provenance":
+    def finished(
+        self, noisy: bool, drift: float | None = None, meter: str | None = None
+    ) -> "Provenance":
         """The same at the end of the session."""
-        return replace(self, load_end=_load(), noisy=noisy)
+        return replace(self, load_end=_load(), noisy=noisy, drift=drift, meter=meter).judged()
+
+    def judged(self) -> "Provenance":
+        """The same with its warnings."""
+        found = {
+            f"governor {self.governor}: the clock wanders": self.governor
+            not in (None, "performance"),
+            "turbo is on: the clock depends on temperature and neighbours": self.turbo,
+            f"load {self.load_start} on {self.cores} cores when it began": (
+                self.load_start > max(self.cores - self.threads, 0.5)
+            ),
+            "other work disturbed the measuring": self.noisy,
+            f"the machine drifted by {self.drift or 0.0:.1%} while it was measured": (
+                self.drift is not None and self.drift > DRIFT
+            ),
+        }
+        return replace(self, warnings=tuple(text for text, true in found.items() if true))
 
 
 def capture(runtime: str, threads: int) -> Provenance:
@@ -61,7 +91,7 @@ def capture(runtime: str, threads: int) -> Provenance:
         host=platform.node(),
         cpu=cpu_model(),
         cores=len(os.sched_getaffinity(0)),
-        governor=_governor(),
+        governor=governor(),
         threads=threads,
         runtime=runtime,
         os=f"{platform.system()} {platform.release()}",
@@ -70,7 +100,8 @@ def capture(runtime: str, threads: int) -> Provenance:
         commit=hwnas_commit(),
         date=datetime.now(UTC).isoformat(timespec="seconds"),
         load_start=_load(),
-    )
+        turbo=turbo(),
+    ).judged()
 
 
 @cache
@@ -99,9 +130,23 @@ def cpu_name(cpuinfo: str, otherwise: str) -> str:
     return name
 
 
-def _governor() -> str | None:
+def governor(root: Path = Path("/")) -> str | None:
+    """What decides on the clock; None where the system does not tell."""
+    return _text(root / "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
+
+
+def turbo(root: Path = Path("/")) -> bool | None:
+    """Whether the clock may rise above its nominal rate; None where the system does not tell."""
+    cpu = root / "sys/devices/system/cpu"
+    off, on = _text(cpu / "intel_pstate/no_turbo"), _text(cpu / "cpufreq/boost")
+    if off is None and on is None:
+        return None
+    return off == "0" or on == "1"
+
+
+def _text(path: Path) -> str | None:
     try:
-        return Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor").read_text().strip()
+        return path.read_text().strip()
     except OSError:
         return None
 

@@ -94,6 +94,30 @@ class LatencyTable:
 
         return bind(self, space, blocks)
 
+    def bind_energy(
+        self, space: SearchSpace, blocks: "BlockMap | None" = None
+    ) -> "BoundTable | None":
+        """The same for energy: wherever a bound table says us and ms, these are uJ and mJ.
+
+        Sums, the correction by whole networks and its interval are those of latency, on energies.
+
+        Args:
+            space: the space.
+            blocks: its block map, if the caller has it already.
+
+        Returns:
+            None where the energy of a unit of the space is not known.
+        """
+        units = {key: _in_energy(unit) for key, unit in self.units.items()}
+        networks = [replace(n, measurement=_in_energy(n.measurement)) for n in self.networks]
+        table = replace(
+            self,
+            units={key: unit for key, unit in units.items() if unit.energy_mj is not None},
+            networks=tuple(n for n in networks if n.measurement.energy_mj is not None),
+        )
+        bound = table.bind(space, blocks)
+        return None if bound.missing else bound
+
     def networks_of(self, space: SearchSpace) -> tuple[Network, ...]:
         """The whole networks that were measured of this space."""
         name = identity(space)
@@ -224,11 +248,26 @@ def open_table(
     return _valid_here(table, device, path, runtime)
 
 
+def unquiet(table: LatencyTable) -> list[str]:
+    """What kept the machine from being a quiet one while the table was last added to."""
+    if not table.sessions:
+        return []
+    last = table.sessions[-1]
+    return [f"{table.device}, measured {last.date}: {warning}" for warning in last.warnings]
+
+
 def identity(space: SearchSpace) -> str:
     """Name of a space with a digest of all its parameters that show in a network."""
     knobs = [(knob.name, *map(str, knob.options)) for knob in space.knobs]
     text = json.dumps([space.version, knobs, space.build(None).digest()])
     return f"{space.name}:{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+
+
+def _in_energy(measurement: Measurement) -> Measurement:
+    """With microjoules where the microseconds were."""
+    value_uj = 1e3 * (measurement.energy_mj or 0.0)
+    spread_uj = 1e3 * (measurement.energy_spread_mj or 0.0)
+    return replace(measurement, value_us=value_uj, spread_us=spread_uj)
 
 
 def _valid_here(table: LatencyTable, device: DeviceSpec, path: Path, runtime: str) -> LatencyTable:

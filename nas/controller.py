@@ -13,7 +13,7 @@ import numpy as np
 
 from hw_profiles.device import elsewhere_command
 from hw_profiles.profile import profile, spread_archs
-from hw_profiles.table import open_table
+from hw_profiles.table import open_table, unquiet
 from nas.config.schema import Experiment
 from nas.deploy import export_trial
 from nas.distributed import evaluator_pool
@@ -89,7 +89,7 @@ class Controller:
                 table = open_table(device)
             else:
                 table = profile(space, device, seed=self.experiment.seed, progress=watch)
-            for warning in table.warnings:
+            for warning in (*table.warnings, *unquiet(table)):
                 self.log(warning)
             table.save(self.bench.table_path(name))
             missing = table.bind(space, self.bench.executors.blocks).missing
@@ -102,6 +102,8 @@ class Controller:
                     f"{len(missing)} of {len(self.bench.executors.blocks.keys)} blocks missing; "
                     f"run: {command}"
                 )
+        wanted = (*self.experiment.objectives, *self.experiment.constraints)
+        self.bench.costs.check_known(wanted)
         self.bench.costs.check_reachable(self.experiment.constraints)
         return {"blocks": len(self.bench.executors.blocks.keys)}
 

@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float, Num
 
 from hw_profiles.estimate import BoundTable
-from nas.objectives import Constraint
+from nas.objectives import Constraint, Objective
 from search_spaces.errors import InputError
 from search_spaces.ir.blocks import BlockMap
 from search_spaces.ir.extremes import Extreme, cheapest
@@ -16,37 +16,43 @@ _COUNTED = ("macs", "params")
 
 
 class Costs:
-    """MACs, parameters and the latency on every device, from the blocks of an architecture.
+    """MACs, parameters, latency and energy on every device, from the blocks of an architecture.
 
     Args:
         blocks: of the space.
         tables: the latency table of each device, bound to the space.
+        energy: the same in energy (`LatencyTable.bind_energy`), of the devices that have it.
     """
 
-    def __init__(self, blocks: BlockMap, tables: Mapping[str, BoundTable]) -> None:
+    def __init__(
+        self,
+        blocks: BlockMap,
+        tables: Mapping[str, BoundTable],
+        energy: Mapping[str, BoundTable] | None = None,
+    ) -> None:
         self.blocks = blocks
         self.tables = tables
+        self._bound = {f"latency_ms@{device}": table for device, table in tables.items()}
+        self._bound |= {f"energy_mj@{device}": table for device, table in (energy or {}).items()}
 
     def evaluate(self, archs: Archs) -> dict[str, Num[np.ndarray, " n"]]:
-        """A column for each cost: `macs`, `params`, `latency_ms@DEVICE` (the table's estimate)."""
+        """A column for each cost: `macs`, `params`, and as the tables estimate them
+        `latency_ms@DEVICE` and, where the table has it, `energy_mj@DEVICE`.
+        """
         counted = {name: self.blocks.total(getattr(self.blocks, name), archs) for name in _COUNTED}
-        latency = {
-            f"latency_ms@{device}": table.cost(archs).mean_ms
-            for device, table in self.tables.items()
-        }
-        return {**counted, **latency}
+        return {**counted, **{name: b.cost(archs).mean_ms for name, b in self._bound.items()}}
 
     def intervals(
         self, archs: Archs
     ) -> dict[str, tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"]]]:
-        """Ends of the 90 % interval of every latency column."""
-        estimates = {device: table.cost(archs) for device, table in self.tables.items()}
-        return {f"latency_ms@{d}": (e.lower_ms, e.upper_ms) for d, e in estimates.items()}
+        """Ends of the 90 % interval of every column that is estimated."""
+        estimates = {column: bound.cost(archs) for column, bound in self._bound.items()}
+        return {column: (e.lower_ms, e.upper_ms) for column, e in estimates.items()}
 
     def sources(self) -> dict[str, str]:
         """Where each column's numbers come from."""
-        latency = {f"latency_ms@{device}": "estimated from blocks" for device in self.tables}
-        return {**dict.fromkeys(_COUNTED, "counted"), **latency}
+        counted = dict.fromkeys(_COUNTED, "counted")
+        return {**counted, **dict.fromkeys(self._bound, "estimated from blocks")}
 
     def reachable(self, column: str) -> tuple[Extreme, Extreme]:
         """The architectures with the least and the most of a cost, over the whole space."""
@@ -55,6 +61,28 @@ class Costs:
         archs = np.stack([least.arch, most.arch])
         low, high = map(float, self.evaluate(archs)[column])
         return Extreme(least.arch, low), Extreme(most.arch, high)
+
+    def check_known(self, wanted: Sequence[Objective | Constraint]) -> None:
+        """Refuse a metric that a device has no figures for.
+
+        Raises:
+            InputError: a line for each of them.
+        """
+        known = {"accuracy", *self.sources()}
+        unknown = {item.column: item for item in wanted if item.column not in known}
+        problems = []
+        for column, item in unknown.items():
+            if item.metric != "energy_mj":
+                problems.append(f"{column}: this metric can't be evaluated on {item.device!r} yet")
+                continue
+            problems.append(
+                f"{column}: the table of {item.device!r} lacks the energy of some blocks: nothing "
+                "could meter it when they were measured (a CPU needs /sys/class/powercap/"
+                "intel-rapl:*/energy_uj, readable for you); where it can be metered, `nas profile "
+                f"{self.blocks.space.name} --device {item.device} --again` adds it"
+            )
+        if problems:
+            raise InputError(problems)
 
     def check_reachable(self, constraints: Sequence[Constraint]) -> None:
         """Refuse bounds that no architecture of the space meets.
@@ -88,7 +116,7 @@ class Costs:
     def _per_unit(self, column: str) -> Float[np.ndarray, " u"]:
         if column in _COUNTED:
             return getattr(self.blocks, column).astype(float)
-        return self.tables[column.partition("@")[2]].added_us
+        return self._bound[column].added_us
 
     def _words(self, extreme: Extreme) -> str:
         choices = self.blocks.space.decode(extreme.arch)

@@ -46,11 +46,15 @@ def verify(bench: Workbench, archs: Archs, store: RunStore, log: Log) -> None:
             log.progress(f"verify on {name}", done, total, f"{eta_s:.0f} s left, {label}")
 
         found = measure_networks(device, graphs, seed=bench.experiment.seed, progress=watch)
-        value = np.array([item.value_us / 1e3 for item in found])
-        half = _Z90 * np.array([item.spread_us / 1e3 for item in found])
-        column = f"latency_ms@{name}"
-        columns[column], sources[column] = value, found[0].source
-        intervals[column] = (value - half, value + half)
+        measured = {"latency_ms": [(item.value_us / 1e3, item.spread_us / 1e3) for item in found]}
+        metered = [(item.energy_mj, item.energy_spread_mj) for item in found]
+        if all(value is not None for value, _ in metered):
+            measured["energy_mj"] = [(value or 0.0, spread or 0.0) for value, spread in metered]
+        for metric, pairs in measured.items():
+            column = f"{metric}@{name}"
+            value, spread = np.array(pairs, float).T
+            columns[column], sources[column] = value, found[0].source
+            intervals[column] = (value - _Z90 * spread, value + _Z90 * spread)
     store.append(Batch(_STAGE, archs, columns, sources, intervals))
 
 

@@ -78,7 +78,8 @@ class Workbench:
         """Costs of populations on all devices."""
         blocks = self.executors.blocks
         bound = {name: item.bind(self.space, blocks) for name, item in self.tables.items()}
-        return Costs(blocks, bound)
+        energy = {name: item.bind_energy(self.space, blocks) for name, item in self.tables.items()}
+        return Costs(blocks, bound, {name: item for name, item in energy.items() if item})
 
     @cached_property
     def trainer(self) -> Trainer:

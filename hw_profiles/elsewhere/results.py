@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
@@ -177,7 +177,7 @@ def _measured(job: Job, results: _Results) -> Measured:
         if len(visits) >= FEWEST_VISITS
     }
     noisy = disturbed(np.array(references), best_us, policy)
-    return job.measured(known, noisy, results.complete)
+    return replace(job.measured(known, results.complete), noisy=noisy)
 
 
 def _samples(visits: Sequence[Mapping[str, Any]]) -> Samples:
@@ -211,4 +211,4 @@ def _provenance(results: _Results, noisy: bool) -> Provenance:
         load_start=round(first["load"], 2),
         load_end=round(last["load"], 2),
         noisy=noisy,
-    )
+    ).judged()

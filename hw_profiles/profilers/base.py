@@ -24,6 +24,9 @@ class Measurement:
         settled: false where measuring was interrupted; such a value is used, and measured again.
         description: what it is, for people.
         session: index of its session in the table.
+        energy_mj: millijoules of one inference, everything on the chip counted; None where there
+            was no meter.
+        energy_spread_mj: its standard error.
     """
 
     key: str
@@ -34,6 +37,8 @@ class Measurement:
     settled: bool = True
     description: str = ""
     session: int = 0
+    energy_mj: float | None = None
+    energy_spread_mj: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +49,15 @@ class Measured:
         units: by key.
         networks: in the order in which they were given; empty where none is ready.
         noisy: whether other work disturbed the session.
+        drift: slowest part of the session over its fastest, minus 1; None where that is unknown.
+        meter: what counted energy; None where nothing did.
     """
 
     units: Mapping[str, Measurement] = field(default_factory=dict)
     networks: tuple[Measurement, ...] = ()
     noisy: bool = False
+    drift: float | None = None
+    meter: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,16 +9,19 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from threading import Event
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from hw_profiles.device import DeviceSpec
+from hw_profiles.energy import Energy, Meter, rapl
+from hw_profiles.energy import measure as metered
 from hw_profiles.job import Job
 from hw_profiles.measure import FEWEST_VISITS, InterruptedTimingError, Policy, Session, Task
 from hw_profiles.profilers.base import Measured, Progress
+from hw_profiles.sentinels import Sentinels, chosen
 from hw_profiles.worklist import Unit
 from search_spaces.ir.count import count
 from search_spaces.ir.graph import Attr, Graph, TensorType
@@ -41,10 +44,12 @@ class OnnxRuntimeCpu:
     Args:
         device: threads, batch and element type.
         policy: how long and how often to time.
+        meter: of energy; the CPU's own where it can be read.
     """
 
     device: DeviceSpec
     policy: Policy = field(default_factory=Policy)
+    meter: Meter | None = field(default_factory=rapl)
 
     @property
     def runtime(self) -> str:
@@ -62,7 +67,7 @@ class OnnxRuntimeCpu:
         watch: Watch | None = None,
     ) -> Measured:
         """Measure units as chains and networks as they are, in one interleaved session."""
-        work = _Work(self.device, self.policy, units, networks, seed, watch)
+        work = _Work(self, units, networks, seed, watch)
         stop = Event()
         with ThreadPoolExecutor(1, initializer=_pin, initargs=(self.device.threads,)) as pool:
             future = pool.submit(work.run, stop.is_set)
@@ -78,49 +83,68 @@ class _Work:
 
     def __init__(
         self,
-        device: DeviceSpec,
-        policy: Policy,
+        profiler: OnnxRuntimeCpu,
         units: Sequence[Unit],
         networks: Sequence[Graph],
         seed: int,
         watch: Watch | None,
     ) -> None:
-        self.device, self.policy, self.watch = device, policy, watch
+        self.device, self.policy, self.meter = profiler.device, profiler.policy, profiler.meter
+        self.watch = watch
         self.rng = np.random.default_rng(seed)
         self.job = Job(units, networks)
         self.graphs = self.job.graphs
         self.tasks: dict[str, Task] = {}
+        self.energy: dict[str, Energy] = {}
         self.complete = False
         self.started = time.monotonic()
 
     def run(self, stopped: Callable[[], bool]) -> Measured:
-        groups = grouped(self.graphs)
-        self.session = Session(load(reference(), self.device, self.rng), self.policy, self.rng)
-        for number, group in enumerate(groups):
-            try:
-                self._run_group(group, f"{number + 1} of {len(groups)}", stopped)
-            except InterruptedTimingError:
-                return self.result()
+        groups = {f"{i + 1}": group for i, group in enumerate(grouped(self.graphs))}
+        self.session = Session(self._load(reference()), self.policy, self.rng)
+        guards = chosen(self.graphs, self.job.names)
+        tasks = [Task(f"sentinel {name}", self._load(self.graphs[name])) for name in guards]
+        self.sentinels = Sentinels(self.session, tasks)
+        try:
+            for name, group in groups.items():
+                self._run_group(name, group, f"group {name} of {len(groups)}", stopped)
+            for name in self.sentinels.slow_groups():
+                if name in groups:
+                    label = f"group {name} again, the machine was slower then"
+                    self._run_group(name, groups[name], label, stopped)
+        except InterruptedTimingError:
+            return self.result()
         self.complete = True
         return self.result()
 
-    def _run_group(self, group: list[str], label: str, stopped: Callable[[], bool]) -> None:
+    def _run_group(
+        self, name: str, group: list[str], label: str, stopped: Callable[[], bool]
+    ) -> None:
         tasks: list[Task] = []
-        for done, name in enumerate(group):
+        for done, model_name in enumerate(group):
             if stopped():
                 raise InterruptedTimingError
-            tasks.append(Task(name, load(self.graphs[name], self.device, self.rng)))
-            self._tell(done + 1, len(group), f"loading models, group {label}")
+            tasks.append(Task(model_name, self._load(self.graphs[model_name])))
+            self._tell(done + 1, len(group), f"loading models, {label}")
         self.tasks |= {task.name: task for task in tasks}
         self.started = time.monotonic()
         self.session.run(
             tasks,
-            lambda done, total: self._tell(done, total, f"timing, group {label}"),
+            lambda done, total: self._tell(done, total, f"timing, {label}"),
             stopped,
             min(self.policy.limit_s * len(group) / len(self.graphs), 15.0 + 0.4 * len(group)),
+            self.sentinels.tasks,
         )
+        self.sentinels.period_ends(name)
+        if self.meter is not None:
+            self._tell(0, len(group), f"metering energy, {label}")
+            runs = {task.name: task.run for task in tasks}
+            self.energy |= metered(runs, self.meter, self.rng, stopped=stopped)
         for task in tasks:
             task.run = _released
+
+    def _load(self, graph: Graph) -> Callable[[], object]:
+        return load(graph, self.device, self.rng)
 
     def _tell(self, done: int, total: int, label: str) -> None:
         eta_s = (time.monotonic() - self.started) * (total - done) / max(done, 1)
@@ -135,7 +159,12 @@ class _Work:
             for name, task in self.tasks.items()
             if task.visits >= FEWEST_VISITS
         }
-        return self.job.measured(known, self.session.noisy(), self.complete)
+        return replace(
+            self.job.measured(known, self.complete, self.energy),
+            noisy=self.session.noisy(),
+            drift=self.sentinels.drift(),
+            meter=self.meter.name if self.meter is not None else None,
+        )
 
 
 def load(graph: Graph, device: DeviceSpec, rng: np.random.Generator) -> Callable[[], object]:

@@ -18,6 +18,12 @@ Device = Annotated[
 New = Annotated[
     bool, typer.Option("--new", help="Describe a machine, named ID, that is measured elsewhere.")
 ]
+Detect = Annotated[
+    bool,
+    typer.Option(
+        "--detect", help="Describe this machine and JAX's accelerators, named ID or like the host."
+    ),
+]
 Kind = Annotated[
     Literal["cpu", "gpu", "tpu", "mcu", "npu"], typer.Option(help="What a new device is.")
 ]
@@ -52,6 +58,7 @@ Source = Annotated[str, typer.Option(help="Import: who measured what how, and it
 def devices(
     device: Device = None,
     new: New = False,
+    detect: Detect = False,
     kind: Kind = "cpu",
     import_file: Import = None,
     space: Space = "",
@@ -66,6 +73,16 @@ def devices(
     """List the devices, or show what is known of one; describe new ones."""
     from hw_profiles.device import list_devices, load_device, new_device
 
+    if detect:
+        from hw_profiles.machine import detect as describe
+
+        specs = describe(device)
+        if as_json:
+            print_json([spec.model_dump(mode="json") for spec in specs])
+            return
+        for spec in specs:
+            typer.echo(f"{spec.folder / 'device.yaml'}: {spec.description}")
+        return
     if device is None and (new or import_file is not None):
         raise InputError("nas devices --new and --import: name the device, e.g. raspberry_pi4")
     if device is not None:
@@ -86,7 +103,7 @@ def devices(
             )
             spec = import_latencies(found, kind)
         else:
-            spec = new_device(device, kind) if new else load_device(device)
+            spec = new_device(device, kind=kind) if new else load_device(device)
         _show(spec, as_json)
         return
     specs = list_devices()

@@ -58,7 +58,7 @@ def profile(
     """
     from hw_profiles.device import load_device
     from hw_profiles.profile import profile as measure
-    from hw_profiles.table import table_path
+    from hw_profiles.table import table_path, unquiet
     from hw_profiles.validate import validate as compare
     from nas.cli import elsewhere
     from nas.log import Log
@@ -77,7 +77,7 @@ def profile(
             log.progress(f"profile {spec.id}", done, total, f"{eta_s:.0f} s left, {label}")
 
         table = measure(searched, spec, seed=seed, progress=watch, only_missing=not again)
-        for warning in table.warnings:
+        for warning in (*table.warnings, *unquiet(table)):
             log(warning)
         bound = table.bind(searched)
         facts = {

@@ -1,4 +1,5 @@
 import os
+import time
 from itertools import chain
 
 import numpy as np
@@ -78,3 +79,27 @@ def test_groups_fit_memory_and_hold_every_model() -> None:
     groups = grouped(graphs, 5 << 20)
     assert len(groups) > 1
     assert sorted(chain.from_iterable(groups)) == sorted(graphs)
+
+
+class Steady:
+    """A meter of a chip that draws ten watts, whatever it does."""
+
+    name, window_s = "fake", 0.002
+
+    def joules(self) -> float:
+        return 10.0 * time.perf_counter()
+
+
+def test_energy_is_metered_where_there_is_a_meter() -> None:
+    units = worklist(BlockMap(SPACE), CPU)[:4]
+    graphs = [SPACE.build(arch) for arch in SPACE.sample(np.random.default_rng(0), 6)]
+    found = OnnxRuntimeCpu(CPU, QUICK, Steady()).measure(units, graphs)
+    assert found.meter == "fake"
+    for item in found.networks:
+        assert item.energy_mj is not None
+        assert item.energy_spread_mj is not None
+        # Ten watts are ten millijoules a millisecond; busy moments are in the energy, too.
+        assert 0.7 < item.energy_mj / (item.value_us / 1e3 * 10) < 4
+    assert all(unit.energy_mj is not None for unit in found.units.values())
+    assert found.drift is not None
+    assert found.drift >= 0

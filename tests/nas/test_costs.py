@@ -1,0 +1,78 @@
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hw_profiles.profile import profile
+from hw_profiles.profilers.base import Measurement
+from hw_profiles.table import LatencyTable, load
+from nas.costs import Costs
+from nas.objectives import Constraint, Objective
+from nas.testing.device_suite import FAKE, SPACE, FakeProfiler
+from search_spaces.errors import InputError
+from search_spaces.ir.blocks import BlockMap
+
+BLOCKS = BlockMap(SPACE)
+ENERGY = Objective(metric="energy_mj", device="fake")
+
+
+def metered(measurement: Measurement) -> Measurement:
+    """Four watts, whatever runs."""
+    return replace(measurement, energy_mj=4e-3 * measurement.value_us, energy_spread_mj=1e-6)
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> LatencyTable:
+    """As a profiler with a meter leaves it, read back from its file."""
+    table = profile(SPACE, FAKE, tmp_path / "t.json", networks=12, profiler=FakeProfiler())
+    networks = [replace(n, measurement=metered(n.measurement)) for n in table.networks]
+    units = {key: metered(unit) for key, unit in table.units.items()}
+    replace(table, units=units, networks=tuple(networks)).save(tmp_path / "metered.json")
+    return load(tmp_path / "metered.json")
+
+
+def costs(table: LatencyTable) -> Costs:
+    energy = table.bind_energy(SPACE, BLOCKS)
+    return Costs(BLOCKS, {"fake": table.bind(SPACE, BLOCKS)}, {"fake": energy} if energy else {})
+
+
+def test_energy_is_a_cost_like_latency(table: LatencyTable) -> None:
+    both, archs = costs(table), SPACE.sample(np.random.default_rng(3), 20)
+    found = both.evaluate(archs)
+    np.testing.assert_allclose(found["energy_mj@fake"], 4.0 * found["latency_ms@fake"], rtol=1e-9)
+    low, high = both.intervals(archs)["energy_mj@fake"]
+    assert np.all((low <= found["energy_mj@fake"]) & (found["energy_mj@fake"] <= high))
+    assert both.sources()["energy_mj@fake"] == "estimated from blocks"
+    both.check_known([ENERGY, Objective(metric="accuracy"), Objective(metric="macs")])
+    least, most = both.reachable("energy_mj@fake")
+    assert least.value <= found["energy_mj@fake"].min() <= found["energy_mj@fake"].max()
+    assert most.value >= found["energy_mj@fake"].max()
+    bound = Constraint(metric="energy_mj", device="fake", upper=0.5 * least.value)
+    with pytest.raises(InputError, match=r"energy_mj@fake <= .* can't be met: the minimum"):
+        both.check_reachable([bound])
+
+
+@pytest.mark.parametrize(
+    "lose",
+    [
+        lambda units: {key: replace(unit, energy_mj=None) for key, unit in units.items()},
+        lambda units: (
+            units | {next(iter(units)): replace(next(iter(units.values())), energy_mj=None)}
+        ),
+    ],
+)
+def test_a_table_without_energy_is_told_of(
+    table: LatencyTable, lose: Callable[[dict[str, Measurement]], dict[str, Measurement]]
+) -> None:
+    lacking = costs(replace(table, units=lose(dict(table.units))))
+    assert "energy_mj@fake" not in lacking.sources()
+    with pytest.raises(InputError, match=r"energy_mj@fake: .* lacks the energy .* --again"):
+        lacking.check_known([ENERGY, ENERGY])
+
+
+def test_a_metric_that_nothing_evaluates_is_told_of(table: LatencyTable) -> None:
+    sram = Constraint(metric="peak_sram_kib", device="fake", upper=3)
+    with pytest.raises(InputError, match="peak_sram_kib@fake: this metric can't be evaluated"):
+        costs(table).check_known([sram])
