@@ -30,6 +30,28 @@ _ELSEWHERE = """\
 """
 
 
+class Peak(BaseModel):
+    """Published figures of a device, for estimates where it can't be measured.
+
+    Args:
+        clock_ghz: of a TPU, to turn its compiler's cycles into time.
+        matrix_tflops: of a GPU's tensor cores, without sparsity, by element type.
+        vector_tflops: of its other cores in float32.
+        bandwidth_gbs: of its memory.
+        launch_us: what each launch takes beside its work; an assumption.
+        source: where the figures are from, and what was assumed.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    clock_ghz: float = Field(default=0.0, ge=0)
+    matrix_tflops: dict[str, float] = {}
+    vector_tflops: float = Field(default=0.0, ge=0)
+    bandwidth_gbs: float = Field(default=0.0, ge=0)
+    launch_us: float = Field(default=0.0, ge=0)
+    source: str
+
+
 class DeviceSpec(BaseModel):
     """A device as its `device.yaml` describes it.
 
@@ -44,6 +66,8 @@ class DeviceSpec(BaseModel):
         batch: examples per inference.
         dtype: element type of weights and activations.
         machine: facts about it, for people; `nas devices --detect` writes them.
+        target: what a compiler is told to compile for, where the runner only estimates.
+        peak: what such an estimate needs to know of the device.
         folder: where the YAML lies; set by `load_device`.
     """
 
@@ -56,7 +80,9 @@ class DeviceSpec(BaseModel):
     unit: Literal["block", "kernel"] = "block"
     threads: int = Field(default=1, ge=1)
     batch: int = Field(default=1, ge=1)
-    dtype: Literal["float32"] = "float32"
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    target: str | None = None
+    peak: Peak | None = None
     machine: dict[str, Any] = {}
     folder: Path = Field(default=Path(), exclude=True)
 

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from hw_profiles.correction import Correction, features, fit
+from hw_profiles.profilers.base import Source
 from hw_profiles.table import LatencyTable
 from hw_profiles.worklist import unit_keys
 from search_spaces.ir.blocks import BlockMap
@@ -53,6 +54,7 @@ class BoundTable:
         value_us: measured cost of each unit; NaN where the table has none.
         added_us: what each unit adds to an estimate, the correction in it.
         correction: what was fitted on whole networks.
+        source: how the units came by their values.
         places: where the units stand.
     """
 
@@ -61,6 +63,7 @@ class BoundTable:
     value_us: Float[np.ndarray, " u"]
     added_us: Float[np.ndarray, " u"]
     correction: Correction
+    source: Source
     places: tuple[_Place, ...]
 
     @property
@@ -125,7 +128,7 @@ def bind(table: LatencyTable, space: SearchSpace, blocks: BlockMap | None = None
     value_us = np.array([table.units[k].value_us if k in table.units else np.nan for k in keys])
     correction = _correct(table, space, blocks, value_us)
     added_us = correction.per_unit(value_us, blocks.macs)
-    return BoundTable(space, keys, value_us, added_us, correction, _places(blocks))
+    return BoundTable(space, keys, value_us, added_us, correction, table.source, _places(blocks))
 
 
 def _correct(

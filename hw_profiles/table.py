@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import TypeAdapter, ValidationError
 
 from hw_profiles.device import DeviceSpec, cache_folder, elsewhere_command
-from hw_profiles.profilers.base import Measured, Measurement, Profiler
+from hw_profiles.profilers.base import Measured, Measurement, Profiler, Source
 from hw_profiles.provenance import Provenance, cpu_model
 from search_spaces.errors import InputError
 from search_spaces.files import write_json
@@ -117,6 +117,14 @@ class LatencyTable:
         )
         bound = table.bind(space, blocks)
         return None if bound.missing else bound
+
+    @property
+    def source(self) -> Source:
+        """How the values were got; anything but measured where one of them was not measured."""
+        for unit in self.units.values():
+            if unit.source != "measured":
+                return unit.source
+        return "measured"
 
     def networks_of(self, space: SearchSpace) -> tuple[Network, ...]:
         """The whole networks that were measured of this space."""

@@ -8,7 +8,7 @@ from jaxtyping import Float
 
 from hw_profiles.device import DeviceSpec
 from hw_profiles.profilers import registry
-from hw_profiles.profilers.base import Profiler, Progress
+from hw_profiles.profilers.base import Profiler, Progress, Source
 from hw_profiles.table import LatencyTable
 from search_spaces.errors import InputError
 from search_spaces.space import Archs, SearchSpace
@@ -16,23 +16,25 @@ from search_spaces.space import Archs, SearchSpace
 
 @dataclass(frozen=True)
 class ValidationReport:
-    """Estimates beside measurements of networks that were not used in the fit.
+    """Estimates from blocks beside whole networks that were not used in the fit.
 
     Args:
         archs: the architectures.
         estimated_ms: the table's estimates.
-        measured_ms: what was measured.
-        mape: mean absolute error relative to what was measured.
+        whole_ms: what the device's runner says of the whole networks.
+        source: how it comes by that: `measured`, or `estimated` by a compiler.
+        mape: mean absolute error relative to that.
         worst: the largest of these errors.
         spearman: rank correlation.
-        coverage: share of the measurements inside the estimate's 90 % interval.
-        noise_floor: mean relative difference when the same networks are measured twice.
+        coverage: share of the whole networks inside the estimate's 90 % interval.
+        noise_floor: mean relative difference when the same networks are done twice.
         noisy: whether other work disturbed the measuring.
     """
 
     archs: Archs
     estimated_ms: Float[np.ndarray, " n"]
-    measured_ms: Float[np.ndarray, " n"]
+    whole_ms: Float[np.ndarray, " n"]
+    source: Source
     mape: float
     worst: float
     spearman: float
@@ -43,9 +45,10 @@ class ValidationReport:
     def __str__(self) -> str:
         """One line for a terminal."""
         return (
-            f"{len(self.archs)} networks not used in the fit: MAPE {self.mape:.2%}, worst "
-            f"{self.worst:.2%}, Spearman {self.spearman:.4f}, {self.coverage:.0%} inside the 90 % "
-            f"interval; measured twice they differ by {self.noise_floor:.2%}"
+            f"{len(self.archs)} networks not used in the fit, {self.source} as a whole: "
+            f"MAPE {self.mape:.2%}, worst {self.worst:.2%}, Spearman {self.spearman:.4f}, "
+            f"{self.coverage:.0%} inside the 90 % interval; "
+            f"{self.source} twice they differ by {self.noise_floor:.2%}"
             + ("; other work disturbed the measuring" if self.noisy else "")
         )
 
@@ -80,7 +83,7 @@ def validate(
     if bound.missing:
         raise InputError(
             f"device {device.id!r}: {len(bound.missing)} of {len(bound.keys)} blocks of "
-            f"{space.name} are not measured; run: nas profile {space.name} --device {device.id}"
+            f"{space.name} are missing; run: nas profile {space.name} --device {device.id}"
         )
     if len(archs) < 3:
         raise InputError(f"space {space.name}: fewer than 3 networks are left to validate with")
@@ -100,6 +103,7 @@ def validate(
         archs,
         estimate.mean_ms,
         first,
+        measured.networks[0].source,
         float(error.mean()),
         float(error.max()),
         _spearman(estimate.mean_ms, first),

@@ -163,7 +163,7 @@ class Controller:
         front = verified_front(results)
         if front.empty:
             raise RunError(
-                "no verified network meets the constraints as measured, though estimates said so: "
+                "no verified network meets the constraints, though estimates said so: "
                 "loosen them by the size of the error in the report"
             )
         self.store.write_pareto(front, by=self.experiment.objectives[0].column)

@@ -52,7 +52,13 @@ class Costs:
     def sources(self) -> dict[str, str]:
         """Where each column's numbers come from."""
         counted = dict.fromkeys(_COUNTED, "counted")
-        return {**counted, **dict.fromkeys(self._bound, "estimated from blocks")}
+        estimated = {
+            column: "estimated from blocks"
+            if table.source == "measured"
+            else f"estimated from {table.source} blocks"
+            for column, table in self._bound.items()
+        }
+        return {**counted, **estimated}
 
     def reachable(self, column: str) -> tuple[Extreme, Extreme]:
         """The architectures with the least and the most of a cost, over the whole space."""

@@ -41,9 +41,13 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ["JAX_COMPILATION_CACHE_DIR"] = str(_SCRATCH / "jax" / _WORKER)
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.3"
 # The user's own tables and devices are neither read nor written.
+_USERS = Path(os.environ.get("HWNAS_CACHE") or "~/.cache/hwnas").expanduser()
 os.environ["HWNAS_CACHE"] = tempfile.mkdtemp(prefix="hwnas-cache-")
 atexit.register(shutil.rmtree, os.environ["HWNAS_CACHE"], ignore_errors=True)
-# But what was compiled serves the next test run as well.
+# But compilers that the user has installed are used where there are any,
+if (_USERS / "compilers").is_dir():
+    (Path(os.environ["HWNAS_CACHE"]) / "compilers").symlink_to((_USERS / "compilers").resolve())
+# and what was compiled serves the next test run as well.
 for _name, _folder in {"kernels": _SCRATCH / "kernels", "xla": _SCRATCH / "xla" / _WORKER}.items():
     _folder.mkdir(parents=True, exist_ok=True)
     (Path(os.environ["HWNAS_CACHE"]) / _name).symlink_to(_folder, target_is_directory=True)

@@ -18,7 +18,8 @@ from hw_profiles.device import DeviceSpec
 from hw_profiles.elsewhere.weights import SharedWeights
 from hw_profiles.job import Job
 from hw_profiles.profile import lacking
-from hw_profiles.profilers.onnxruntime_cpu import grouped, model, reference
+from hw_profiles.profilers.interleaved import grouped, reference
+from hw_profiles.profilers.onnxruntime_cpu import model
 from hw_profiles.provenance import hwnas_commit, hwnas_version
 from hw_profiles.table import LatencyTable, checksum, identity, load, settings_of, table_path
 from search_spaces.errors import InputError

@@ -3,25 +3,49 @@
 from collections.abc import Callable
 
 from hw_profiles.device import DeviceSpec, elsewhere_command
-from hw_profiles.profilers.base import Profiler
+from hw_profiles.profilers.base import Profiler, Source
 from search_spaces.errors import InputError
 from search_spaces.named import Registry
 
 _RUNNERS: Registry[Callable[[DeviceSpec], Profiler]] = Registry(
-    "runner", {"onnxruntime_cpu": "hw_profiles.profilers.onnxruntime_cpu:OnnxRuntimeCpu"}
+    "runner",
+    {
+        "onnxruntime_cpu": "hw_profiles.profilers.onnxruntime_cpu:OnnxRuntimeCpu",
+        "jax_runtime": "hw_profiles.profilers.jax_runtime:JaxRuntime",
+        "compiler_estimate": "hw_profiles.profilers.compiler_estimate:CompilerEstimate",
+    },
 )
+_DTYPES = {
+    "onnxruntime_cpu": ("float32",),
+    "jax_runtime": ("float32", "bfloat16"),
+    "compiler_estimate": ("float32", "bfloat16"),
+}
+_SOURCES: dict[str, Source] = {"compiler_estimate": "estimated"}
 names = _RUNNERS.names
+
+
+def source(device: DeviceSpec) -> Source:
+    """How a runner comes by its numbers; those of a table alone were measured elsewhere."""
+    return _SOURCES.get(device.runner or "", "measured")
 
 
 def create(device: DeviceSpec) -> Profiler:
     """The profiler of a device.
 
     Raises:
-        InputError: the device is never measured here, or its runner does not exist.
+        InputError: the device is never measured here, or its runner does not exist or lacks the
+            element type.
     """
     if device.runner is None:
         raise InputError(
             f"device {device.id!r} has no runner: it can't be measured here, only elsewhere: "
             f"{elsewhere_command(device.id)}"
         )
-    return _RUNNERS.find(device.runner, f"{device.folder / 'device.yaml'}: runner: ")(device)
+    where = f"{device.folder / 'device.yaml'}: "
+    runner = _RUNNERS.find(device.runner, f"{where}runner: ")
+    dtypes = _DTYPES[device.runner]
+    if device.dtype not in dtypes:
+        raise InputError(
+            f"{where}dtype: {device.runner} has {' and '.join(dtypes)}, not {device.dtype}"
+        )
+    return runner(device)

@@ -72,6 +72,7 @@ def devices(
 ) -> None:
     """List the devices, or show what is known of one; describe new ones."""
     from hw_profiles.device import list_devices, load_device, new_device
+    from hw_profiles.profilers.registry import source as source_of
 
     if detect:
         from hw_profiles.machine import detect as describe
@@ -111,8 +112,17 @@ def devices(
         print_json([spec.model_dump(mode="json") for spec in specs])
         return
     print_table(
-        ["device", "kind", "measured by", "threads", "what it is"],
-        [[s.id, s.kind, s.runner or "nothing here", s.threads, s.description] for s in specs],
+        ["device", "kind", "numbers", "threads", "what it is"],
+        [
+            [
+                s.id,
+                s.kind,
+                f"{source_of(s)} by {s.runner}" if s.runner else "from its table only",
+                s.threads,
+                s.description,
+            ]
+            for s in specs
+        ],
     )
 
 

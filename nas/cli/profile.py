@@ -20,7 +20,7 @@ Space = Annotated[
 ]
 Device = Annotated[str, typer.Option(help="Device, by id or folder.")]
 Validate = Annotated[
-    int, typer.Option(min=0, help="Compare with so many random networks, measured end to end.")
+    int, typer.Option(min=0, help="Compare with so many random networks, end to end.")
 ]
 Export = Annotated[
     Path | None,
@@ -86,6 +86,7 @@ def profile(
             "device": spec.id,
             "blocks": len(bound.keys),
             "networks": bound.correction.n,
+            "source": bound.source,
             "correction": asdict(bound.correction),
         }
         report = None
@@ -98,7 +99,7 @@ def profile(
         print_json(facts)
         return
     correction = bound.correction
-    typer.echo(f"{facts['table']}: all {len(bound.keys)} blocks of {searched.name} measured")
+    typer.echo(f"{facts['table']}: all {len(bound.keys)} blocks of {searched.name} {bound.source}")
     typer.echo(
         f"correction from {correction.n} whole networks: left-out error {correction.error:.2%}, "
         f"90 % interval +-{correction.interval:.2%}"

@@ -123,11 +123,12 @@ class Results:
         return front
 
     def front(self) -> "DataFrame":
-        """The verified networks, each number as it was predicted and as it was measured.
+        """The verified networks, each number as it was predicted and as it was verified.
 
         Returns:
-            by trial id: `arch`, `choices`, and for every metric `.measured`, and where the search
-            had estimated it `.predicted`, `.source` (of the estimate), `.lower` and `.upper`.
+            by trial id: `arch`, `choices`, and for every metric `.measured` (`.estimated` where no
+            device took part), and where the search had estimated it `.predicted`, `.source` (of
+            the prediction), `.lower` and `.upper`.
         """
         import pandas as pd
 
@@ -135,7 +136,8 @@ class Results:
         predicted = self.trials("search").reindex(measured.index)
         out: dict[str, Any] = {"arch": measured["arch"], "choices": self._choices(measured)}
         for name in numeric(measured):
-            out[f"{name}.measured"] = measured[name]
+            estimated = set(measured[f"{name}.source"]) == {"estimated"}
+            out[f"{name}.{'estimated' if estimated else 'measured'}"] = measured[name]
             if name in predicted:
                 out[f"{name}.predicted"] = predicted[name]
             for suffix in _BOUNDS:

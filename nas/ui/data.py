@@ -55,6 +55,7 @@ class Comparison:
         lower: lower bounds of the estimates, NaN where there are none.
         upper: upper bounds.
         labels: a name for each network, such as its trial id.
+        source: of the measurements: `estimated` where a compiler stands in for the device.
     """
 
     column: str
@@ -64,6 +65,7 @@ class Comparison:
     lower: Float[np.ndarray, " n"]
     upper: Float[np.ndarray, " n"]
     labels: Sequence[str]
+    source: str = "measured"
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,7 @@ class TableFacts:
         networks: whole networks measured, from which the correction is fitted.
         missing: keys of the units that it does not hold.
         provenance: host, processor, runtime, date … of its sessions, newest last.
+        source: how the units came by their values.
     """
 
     device: str
@@ -100,6 +103,7 @@ class TableFacts:
     networks: int
     missing: Sequence[str]
     provenance: Sequence[Mapping[str, Any]]
+    source: str = "measured"
 
 
 @dataclass(frozen=True)

@@ -45,7 +45,7 @@ def _networks(figure: "Figure", networks: Sequence[Network], x: str, y: str, kin
         error_x=_error([number[x] for number in numbers], quantity(x).factor),
         error_y=_error([number[y] for number in numbers], quantity(y).factor),
         mode="markers" if measured else "lines+markers",
-        name="measured at the end" if measured else "front of the search, estimated",
+        name=f"{_source(numbers, x)} at the end" if measured else "front of the search, estimated",
         line={"color": _PREDICTED, "width": 1, "dash": "dot"},
         marker={
             "size": 10 if measured else 8,
@@ -55,6 +55,11 @@ def _networks(figure: "Figure", networks: Sequence[Network], x: str, y: str, kin
         hovertext=[_hover(network) for network in networks],
         hoverinfo="text",
     )
+
+
+def _source(numbers: Sequence[Mapping[str, Number]], x: str) -> str:
+    """What may be said of verified networks: `measured` only if they were."""
+    return "estimated" if any(n[x].source == "estimated" for n in numbers) else "measured"
 
 
 def _error(numbers: Sequence[Number], factor: float) -> dict[str, Any] | None:
@@ -92,9 +97,9 @@ def described(choices: Mapping[str, Any]) -> list[str]:
 
 
 def comparison(data: Comparison, number: int) -> str:
-    """Predicted against measured, with the diagonal on which they would be equal."""
+    """Predicted against verified, with the diagonal on which they would be equal."""
     what = quantity(data.column)
-    figure = _figure(f"predicted {what.axis}", f"measured {what.axis}", height=400)
+    figure = _figure(f"predicted {what.axis}", f"{data.source} {what.axis}", height=400)
     x, y = data.predicted * what.factor, data.measured * what.factor
     low, high = min(x.min(), y.min()), max(x.max(), y.max())
     margin = 0.05 * (high - low or abs(high) or 1)
@@ -114,7 +119,8 @@ def comparison(data: Comparison, number: int) -> str:
         mode="markers",
         marker={"size": 8, "color": _MEASURED, "line": {"color": "#ffffff", "width": 1}},
         hovertext=[
-            f"<b>{escape(label)}</b><br>predicted {what.text(p)}<br>measured {what.text(m)}"
+            f"<b>{escape(label)}</b><br>predicted {what.text(p)}<br>"
+            f"{escape(data.source)} {what.text(m)}"
             for label, p, m in zip(data.labels, data.predicted, data.measured, strict=True)
         ],
         hoverinfo="text",

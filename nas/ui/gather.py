@@ -78,6 +78,7 @@ def table_facts(table: LatencyTable, bound: BoundTable) -> TableFacts:
             }
             for session in table.sessions
         ],
+        source=bound.source,
     )
 
 
@@ -135,6 +136,7 @@ def _verified(networks: Sequence[Network]) -> list[Comparison]:
                 np.array([number.lower for number in predicted]),
                 np.array([number.upper for number in predicted]),
                 [f"network {network.trial}" for network in both],
+                both[0].measured[column].source,
             )
         )
     return comparisons

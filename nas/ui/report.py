@@ -17,7 +17,7 @@ def render_report(data: ReportData) -> str:
     """The whole report as one HTML page."""
     sections = {
         "front": ("Front", _front(data)),
-        "accuracy-of-estimates": ("Predicted and measured", _comparisons(data)),
+        "accuracy-of-estimates": ("Predicted and verified", _comparisons(data)),
         "predictors": ("Predictors", _predictors(data)),
         "tables": ("Latency tables", "".join(map(_table_facts, data.tables))),
         "search": ("Search", _search(data)),
@@ -87,7 +87,7 @@ def _front(data: ReportData) -> str:
     plots = "".join(figures.front(data, x, columns[0]) for x in columns[1:])
     return (
         "<p>Each point is a network that no other one beats in all objectives. Blue: as the search "
-        "estimated it, the bars are the bounds of the estimate. Orange: measured at the end. Move "
+        "estimated it, the bars are the bounds of the estimate. Orange: verified at the end. Move "
         "over a point to see its architecture; <code>nas export RUN/ID</code> exports it.</p>"
         f"{plots}{_network_table(data)}"
     )
@@ -169,7 +169,7 @@ def _comparisons(data: ReportData) -> str:
         return ""
     parts = "".join(_comparison(c, number) for number, c in enumerate(data.comparisons))
     return (
-        "<p>Estimates steer the search, measurements decide. On the line, both are equal; "
+        "<p>Predictions steer the search, what is verified decides. On the line, both are equal; "
         f'the bars are the bounds that the estimate claimed.</p><div class="pair">{parts}</div>'
     )
 
@@ -183,7 +183,7 @@ def _comparison(data: Comparison, number: int) -> str:
     if what.unit == "%":
         facts.append(f"mean error {mean.removesuffix(' %')} percentage points")
     else:
-        facts.append(f"mean error {mean}, {100 * relative.mean():.1f} % of what was measured")
+        facts.append(f"mean error {mean}, {100 * relative.mean():.1f} % of what was {data.source}")
         facts.append(f"within 5 %: {100 * np.mean(relative <= 0.05):.0f} %")
     if len(data.measured) > 2:
         facts.append(f"rank correlation (Spearman) {_spearman(data):.3f}")
@@ -232,15 +232,19 @@ def _predictors(data: ReportData) -> str:
 
 def _table_facts(facts: TableFacts) -> str:
     missing = len(facts.missing)
+    how = (
+        "measured on this device"
+        if facts.source == "measured"
+        else f"{facts.source} by its compiler, without the device"
+    )
     lines = [
-        f"{facts.measured} of the {facts.needed} distinct blocks that the space can emit were "
-        f"measured on this device"
+        f"{facts.measured} of the {facts.needed} distinct blocks that the space can emit were {how}"
         + (f"; {missing} are missing, and networks with them have no estimate." if missing else ".")
     ]
     if facts.networks:
         lines.append(
             f"What a sum of blocks misses, and the bounds, were fitted on {facts.networks} whole "
-            "networks measured end to end."
+            f"networks {facts.source} end to end."
         )
     sessions = [{key: _word(value) for key, value in row.items()} for row in facts.provenance]
     table = (

@@ -37,14 +37,16 @@ def test_own_devices_are_found_by_id_and_by_path(cache: Path) -> None:
     text = "id: board\nkind: mcu\nrunner: null\n"
     write(cache / "devices" / "board", text)
     assert load_device("board").id == "board"
-    assert [device.id for device in list_devices()] == ["cpu", "board"]
+    assert [device.id for device in list_devices() if device.folder.parent.parent == cache] == [
+        "board"
+    ]
     elsewhere = write(cache / "elsewhere", text.replace("board", "other"))
     assert load_device(elsewhere).folder == elsewhere
 
 
 def test_an_unknown_device_names_the_nearest(cache: Path) -> None:
     with pytest.raises(
-        InputError, match=r"unknown device 'cpuu'; did you mean 'cpu'\? devices: cpu"
+        InputError, match=r"unknown device 'cpuu'; did you mean 'cpu'\? devices: .*cpu"
     ):
         load_device("cpuu")
 

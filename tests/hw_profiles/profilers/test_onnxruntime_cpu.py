@@ -9,7 +9,8 @@ from hw_profiles.device import load_device
 from hw_profiles.measure import Policy
 from hw_profiles.profile import measure_networks
 from hw_profiles.profilers.base import Progress
-from hw_profiles.profilers.onnxruntime_cpu import OnnxRuntimeCpu, grouped
+from hw_profiles.profilers.interleaved import grouped
+from hw_profiles.profilers.onnxruntime_cpu import OnnxRuntimeCpu
 from hw_profiles.worklist import worklist
 from nas.testing.device_suite import SPACE, DeviceSuite
 from search_spaces.ir.blocks import BlockMap
@@ -98,8 +99,8 @@ def test_energy_is_metered_where_there_is_a_meter() -> None:
     for item in found.networks:
         assert item.energy_mj is not None
         assert item.energy_spread_mj is not None
-        # Ten watts are ten millijoules a millisecond; busy moments are in the energy, too.
-        assert 0.7 < item.energy_mj / (item.value_us / 1e3 * 10) < 4
+        # Ten watts are ten millijoules a millisecond; busy moments only add to that.
+        assert item.energy_mj > 0.7 * 10 * item.value_us / 1e3
     assert all(unit.energy_mj is not None for unit in found.units.values())
     assert found.drift is not None
     assert found.drift >= 0

@@ -1,0 +1,99 @@
+import os
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from hw_profiles.device import load_device
+from hw_profiles.measure import Policy
+from hw_profiles.profilers import registry
+from hw_profiles.profilers.jax_runtime import JaxRuntime, find, load
+from nas.testing.device_suite import SPACE, DeviceSuite
+from search_spaces.errors import InputError
+from search_spaces.ir.graph import Graph, TensorType
+from search_spaces.ir.interpret import apply
+from search_spaces.ir.ops import make_node
+
+CPU = load_device("jax_cpu")
+QUICK = Policy(visits=4, limit_visits=8, tolerance=0.05, least_s=0.3, limit_s=4.0)
+X = TensorType((6, 6, 8))
+POINTWISE = Graph(
+    {"x": X},
+    (make_node("mix", "pointwise", {"x": X}, {"features": 16, "bias": True}),),
+    ("mix",),
+)
+
+
+# A compile for each model takes half a second.
+@pytest.mark.slow
+class TestJaxRuntime(DeviceSuite):
+    device = CPU
+
+    def make(self) -> JaxRuntime:
+        return JaxRuntime(CPU, QUICK)
+
+
+def test_networks_are_measured_and_threads_go_back() -> None:
+    tasks = Path("/proc/self/task")
+    before = {task: os.sched_getaffinity(int(task.name)) for task in tasks.iterdir()}
+    [found] = JaxRuntime(CPU, QUICK).measure((), [POINTWISE]).networks
+    assert found.source == "measured"
+    assert found.value_us > 0
+    assert found.n >= QUICK.visits
+    for task, cores in before.items():
+        if task.exists():
+            assert os.sched_getaffinity(int(task.name)) == cores
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_loaded_network_computes_in_its_element_type(dtype: str) -> None:
+    device = CPU.model_copy(update={"dtype": dtype, "batch": 3})
+    [out] = load(POINTWISE, device, np.random.default_rng(0))()  # pyright: ignore
+    assert out.shape == (3, 6, 6, 16)
+    assert out.dtype == dtype
+    assert np.isfinite(np.asarray(out, np.float32)).all()
+
+
+def test_it_computes_what_the_graph_says() -> None:
+    rng = np.random.default_rng(3)
+    [out] = load(POINTWISE, CPU, np.random.default_rng(3))()  # pyright: ignore
+    node = POINTWISE.nodes[0]
+    params = {
+        node.name: {
+            name: (rng.standard_normal(spec.shape) / np.sqrt(spec.fan_in)).astype(np.float32)
+            for name, spec in node.params.items()
+        }
+    }
+    x = jax.numpy.asarray(rng.standard_normal((1, *X.shape)).astype(np.float32))
+    [wanted], _ = apply(POINTWISE, jax.tree.map(jax.numpy.asarray, params), {"x": x})
+    np.testing.assert_allclose(out, wanted, rtol=1e-5, atol=1e-5)
+
+
+def test_the_runtime_names_jax_and_the_device() -> None:
+    assert registry.create(CPU).runtime == f"jax {jax.__version__} on cpu"
+    assert find(CPU) == jax.devices("cpu")[0]
+
+
+@pytest.mark.parametrize("kind", ["gpu", "tpu"])
+def test_a_device_that_jax_lacks_is_one_line(kind: str) -> None:
+    device = load_device(f"jax_{kind}")
+    assert device.dtype == "bfloat16"
+    if any(one.platform == kind for one in jax.devices()):
+        pytest.skip(f"there is a {kind}")
+    for ask in (lambda: registry.create(device).runtime, lambda: JaxRuntime(device).measure(())):
+        with pytest.raises(InputError, match=f"'jax_{kind}': JAX finds no {kind} here") as caught:
+            ask()
+        [line] = caught.value.problems
+        assert "pip install 'jax[" in line
+        assert "only: cpu" in line
+
+
+@pytest.mark.slow
+def test_a_larger_batch_takes_longer() -> None:
+    graph = SPACE.build(SPACE.largest())
+    one, many = (
+        JaxRuntime(CPU.model_copy(update={"batch": batch}), QUICK).measure((), [graph])
+        for batch in (1, 32)
+    )
+    assert many.networks[0].value_us > 2 * one.networks[0].value_us
