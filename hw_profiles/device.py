@@ -171,7 +171,8 @@ def new_device(
     )
     text = StringIO(_ELSEWHERE.format(id=id) if runner is None else "")
     text.seek(0, SEEK_END)
-    YAML(typ="safe", pure=True).dump(device.model_dump(mode="json"), text)
+    left_out = None if machine else {"machine"}
+    YAML().dump(device.model_dump(mode="json", exclude=left_out), text)
     path = cache_folder() / "devices" / id / _FILE
     write_text(path, text.getvalue())
     return _read(path)

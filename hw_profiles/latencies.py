@@ -38,6 +38,8 @@ Unit = Literal["s", "ms", "us"]
 _MS: Mapping[str, float] = {"s": 1e3, "ms": 1.0, "us": 1e-3}
 _LATENCY = "latency_ms"
 _METADATA = b"hwnas"
+# Share of rows of networks that stood there before, above which the columns are not the right ones.
+_MOST_REPEATED = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,7 @@ class Origin:
         column: the column that was read.
         where: rows that were taken.
         left_out: networks without a number in that column.
+        repeated: rows of a network that stood there before; its latency is their median.
         date: of the import, ISO 8601 in UTC.
     """
 
@@ -60,6 +63,7 @@ class Origin:
     column: str
     where: Mapping[str, str]
     left_out: int
+    repeated: int
     date: str
 
     def facts(self) -> dict[str, Any]:
@@ -137,6 +141,12 @@ def read_latencies(
     if not measured.any():
         raise InputError(f"{file}: no row has a number in column {column!r}")
     _check_archs(networks, file)
+    values_ms = values[measured]
+    repeated = _repeated(networks, file)
+    if repeated:
+        groups = networks.assign(**{_LATENCY: values_ms}).groupby(chosen, sort=False)[_LATENCY]
+        networks = groups.median().reset_index()
+        values_ms = networks.pop(_LATENCY).to_numpy(np.float64)
     origin = Origin(
         source.strip(),
         file.name,
@@ -144,9 +154,10 @@ def read_latencies(
         column,
         dict(where),
         int((~measured).sum()),
+        repeated,
         datetime.now(UTC).isoformat(timespec="seconds"),
     )
-    return Latencies(device, space, networks.reset_index(drop=True), values[measured], origin)
+    return Latencies(device, space, networks.reset_index(drop=True), values_ms, origin)
 
 
 def import_latencies(latencies: Latencies, kind: Kind = "cpu") -> DeviceSpec:
@@ -316,12 +327,16 @@ def _check_archs(archs: Any, file: Path) -> None:
             )
     if problems:
         raise InputError(problems)
+
+
+def _repeated(archs: Any, file: Path) -> int:
+    """How many rows describe a network once more: a few were measured again, many are a mistake."""
     again = np.flatnonzero(archs.duplicated())
-    if len(again):
-        row = archs.iloc[again[0]]
-        first = int(np.flatnonzero((archs == row).all(axis=1))[0])
+    if len(again) > _MOST_REPEATED * len(archs):
+        first = int(np.flatnonzero((archs == archs.iloc[again[0]]).all(axis=1))[0])
         raise InputError(
             f"{file}: {len(again)} rows describe a network that another row describes, such as "
             f"rows {archs.index[first] + 1} and {archs.index[again[0]] + 1}: choose rows with "
             "--where, or more columns with --columns"
         )
+    return len(again)

@@ -139,7 +139,8 @@ def _show(spec: "DeviceSpec", as_json: bool) -> None:
         (
             f"latencies of {i.space}",
             f"{len(i.archs)} networks, {i.latency_ms.min():.4g} to {i.latency_ms.max():.4g} ms, "
-            f"columns {', '.join(i.archs.columns)}; {i.origin.left_out} rows without a number; "
+            f"columns {', '.join(i.archs.columns)}; {i.origin.left_out} rows without a number, "
+            f"{i.origin.repeated} of networks measured again; "
             f"{i.origin.source} ({i.origin.file}, column {i.origin.column})",
         )
         for i in imported

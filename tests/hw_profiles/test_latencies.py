@@ -96,6 +96,16 @@ def test_codes_with_leading_zeros_stay_texts(tmp_path: Path) -> None:
     ]
 
 
+def test_a_network_measured_again_has_the_median(tmp_path: Path) -> None:
+    path = tmp_path / "again.csv"
+    rows = [f"{i},{i + 1}" for i in range(40)] + ["3,10"]
+    path.write_text("\n".join(["op_a,ms", *rows]))
+    found = read(path, "ms", unit="ms")
+    assert (len(found.archs), found.origin.repeated) == (40, 1)
+    assert found.archs["op_a"].tolist() == list(range(40))
+    assert found.latency_ms[:5].tolist() == [1, 2, 3, 7, 5]
+
+
 def test_rows_are_chosen(table: Path) -> None:
     found = read(table, where={"note": "x"})
     assert len(found.archs) == 2

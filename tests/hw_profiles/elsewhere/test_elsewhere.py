@@ -20,12 +20,27 @@ from hw_profiles.elsewhere.worklist import export_worklist
 from hw_profiles.job import Job
 from hw_profiles.table import open_table, table_path
 from hw_profiles.worklist import worklist
-from nas.testing.device_suite import SPACE
 from search_spaces.errors import InputError
 from search_spaces.ir.blocks import BlockMap
 from search_spaces.ir.count import count
 from search_spaces.ir.graph import Graph
+from search_spaces.mobilenet_v3 import MobileNetV3
 
+SPACE = MobileNetV3(
+    resolution=(8,),
+    channels=1,
+    classes=3,
+    stem=8,
+    stem_stride=1,
+    widths=(8, 16),
+    strides=(1, 2),
+    hswish=(False, True),
+    squeeze_excite=(False, True),
+    depth=(1, 2),
+    kernel=(3,),
+    expand=(2, 6),
+    head=(16, 24),
+)
 NETWORKS = 6
 
 
@@ -169,8 +184,6 @@ def test_results_of_something_else_are_refused(board: DeviceSpec, folder: Path) 
     path = write_results(folder, board)
     with pytest.raises(InputError, match="is of device 'board', not of 'other'"):
         import_results(SPACE, new_device("other"), path)
-    from search_spaces.mobilenet_v3 import MobileNetV3
-
     with pytest.raises(InputError, match=r"is of mobilenet_v3:.*give the space and the --set"):
         import_results(MobileNetV3(), board, path)
     faster = board.model_copy(update={"threads": 4})

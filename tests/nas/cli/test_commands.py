@@ -122,6 +122,42 @@ def test_devices_with_a_typo(nas: Nas) -> None:
     assert "unknown device 'cpuu'; did you mean 'cpu'?" in result.err
 
 
+def test_new_devices_are_described(
+    nas: Nas, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HWNAS_CACHE", str(tmp_path))
+    missing = nas("profile", "nasbench_macro", "--device", "pi", "--export-worklist", "x.zip")
+    assert missing.code == 2
+    assert "nas devices ID --new" in missing.err
+    assert nas("devices", "--new").err.startswith("nas devices --new")
+    made = json.loads(nas("devices", "pi", "--new", "--kind", "mcu", "--json").out)
+    assert (made["id"], made["kind"], made["runner"]) == ("pi", "mcu", None)
+    [here] = json.loads(nas("devices", "here", "--detect", "--json").out)
+    assert here["machine"]["cpu"]
+    assert "onnxruntime_cpu" in nas("devices", "here").out
+    refused = nas("profile", "nasbench_macro", "--device", "here", "--export-worklist", "x.zip")
+    assert refused.code == 2
+    assert "is the machine that hwnas runs on" in refused.err
+
+
+def test_published_latencies_become_a_device(
+    nas: Nas, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HWNAS_CACHE", str(tmp_path))
+    table = tmp_path / "table.csv"
+    table.write_text("op_a,op_b,gpu_ms\n0,1,2.5\n1,1,3.5\n")
+    command = ["devices", "gpu", "--import", str(table), "--space", "cells", "--columns", "op_*"]
+    assert "gpu_ms" in nas(*command, "--source", "me").err
+    command += ["--latency", "gpu_ms", "--kind", "gpu"]
+    assert "--source" in nas(*command).err
+    wrong = nas(*command, "--source", "me", "--where", "op_a")
+    assert wrong.err == "--where op_a: must be COLUMN=VALUE\n"
+    shown = json.loads(nas(*command, "--source", "me", "--json").out)
+    [latencies] = shown["latencies"]
+    assert (latencies["networks"], latencies["source"]) == (2, "me")
+    assert "2 networks, 2.5 to 3.5 ms" in nas("devices", "gpu").out
+
+
 def test_tables_in_a_pipe_are_neither_cut_nor_coloured(nas: Nas) -> None:
     out = nas("spaces").out
     assert "\x1b" not in out
