@@ -189,7 +189,7 @@ class Controller:
         explorer = self._explorer()
         names = {"search": self.experiment.search.type, "random": "random search"}
         curves = [
-            progress(name, *explorer.told(stage), explorer.reference())
+            progress(name, *explorer.told(stage), explorer.reference(), explorer.views.values())
             for stage, name in names.items()
         ]
         costs = self.bench.costs

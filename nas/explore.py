@@ -1,6 +1,7 @@
 """The search: ask, estimate, note, tell; every generation is on disk before it counts."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import islice
 
 import numpy as np
 from jaxtyping import Float
@@ -9,8 +10,8 @@ from nas.config.schema import Experiment
 from nas.costs import Costs
 from nas.journal import Record
 from nas.log import Log
-from nas.objectives import to_F, to_G
-from nas.pareto import hypervolume, nondominated
+from nas.objectives import to_F, to_G, views
+from nas.pareto import mean_hypervolume, nondominated
 from nas.search import registry
 from nas.store import RunStore
 from nas.trials import Batch
@@ -75,18 +76,29 @@ class Explorer:
         return every.max(0) + 0.01 * np.ptp(every, axis=0)
 
     def facts(self) -> dict[str, float]:
-        """Hypervolumes of the search and of random search, at equal numbers of evaluations."""
+        """Hypervolumes of the search and of random search, at equal numbers of evaluations.
+
+        With several devices each is the mean over the devices' own fronts.
+        """
         told = {"hypervolume": self.told("search"), "hypervolume_random": self.told("random")}
         n = min(len(F) for F, _ in told.values())
         reference = self.reference()
         volumes = {
-            name: hypervolume(F[:n][(G[:n] <= 0).all(1)], reference)
+            name: mean_hypervolume(F[:n][(G[:n] <= 0).all(1)], reference, self.views.values())
             for name, (F, G) in told.items()
         }
         return {"evaluations": n, **volumes}
 
+    @property
+    def views(self) -> dict[str, list[int]]:
+        """Positions of the objectives that each device's own front is made of."""
+        return views(self.experiment.objectives)
+
     def front(self, n: int) -> Archs:
-        """At most `n` architectures of the front of estimates, spread over it.
+        """At most `n` architectures, spread over the front of estimates of each device.
+
+        With several devices the joint front, in all objectives, has a share as well; all of them
+        are on it.
 
         Raises:
             RunError: no architecture that meets all constraints was found.
@@ -100,9 +112,8 @@ class Explorer:
                 f"none of the {len(F)} architectures tried meets all constraints; the closest "
                 f"misses its bounds by {closest:.1%} in sum: relax the tightest of them"
             )
-        best = np.flatnonzero(feasible)[nondominated(F[feasible])]
-        best = best[np.unique(F[best], axis=0, return_index=True)[1]]
-        return archs[best[spread(F[best], n)]]
+        archs, F = archs[feasible], F[feasible]
+        return archs[shared_out(F, list(self.views.values()), n)]
 
     def _estimate(self, archs: Archs, stage: str) -> Batch:
         prediction = self.predictor.predict(archs)
@@ -129,6 +140,30 @@ class Explorer:
         records: list[Record] = self.store.journal.records
         chosen = [r for r in records if r["kind"] == "trials" and r["stage"] == stage]
         return [Batch.from_record(record) for record in chosen]
+
+
+def shared_out(F: Float[np.ndarray, "n m"], views: Sequence[Sequence[int]], n: int) -> np.ndarray:
+    """Rows of the joint front that are on the fronts of views of the objectives, taken in turns.
+
+    Args:
+        F: objectives, minimised.
+        views: positions of the objectives that a front is made of; all of them together make one
+            more where there are several.
+        n: how many rows in all.
+
+    Returns:
+        At most `n` row numbers, none twice.
+    """
+    joint = np.flatnonzero(nondominated(F))
+    every = [*views, range(F.shape[1])] if len(views) > 1 else views
+    orders = []
+    for view in every:
+        part = F[joint][:, list(view)]
+        front = np.flatnonzero(nondominated(part))
+        front = front[np.unique(part[front], axis=0, return_index=True)[1]]
+        orders.append(joint[front[spread(part[front], n)]])
+    turns = (int(order[i]) for i in range(n) for order in orders if i < len(order))
+    return np.array(list(islice(dict.fromkeys(turns), n)), int)
 
 
 def spread(F: Float[np.ndarray, "n m"], n: int) -> np.ndarray:

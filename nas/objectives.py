@@ -113,6 +113,20 @@ class Constraint(_Measured, frozen=True, validate_by_name=True, validate_by_alia
         return self
 
 
+def views(objectives: Sequence[Objective]) -> dict[str, list[int]]:
+    """What each device's own front is made of: the objectives of no device, and its own.
+
+    Returns:
+        by device, in their order of appearance, positions in `objectives`; one entry, named "",
+        where no objective has a device.
+    """
+    devices = list(dict.fromkeys(o.device for o in objectives if o.device)) or [""]
+    return {
+        device: [i for i, o in enumerate(objectives) if o.device in (None, device)]
+        for device in devices
+    }
+
+
 def to_F(  # noqa: N802 (the name of the matrix)
     metrics: Mapping[str, Num[np.ndarray, " n"]], objectives: Sequence[Objective]
 ) -> Float[np.ndarray, "n m"]:

@@ -4,6 +4,8 @@
 never dominate each other, and either all of them are on a front or none is.
 """
 
+from collections.abc import Iterable, Sequence
+
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
@@ -144,6 +146,21 @@ def hypervolume(F: Float[np.ndarray, "n m"], reference: Float[np.ndarray, " m"])
     below = (F[F[:, 2] <= level] for level in levels)
     areas = (_area(slab[:, 0], slab[:, 1], reference[:2]) for slab in below)
     return float(sum(a * d for a, d in zip(areas, depths, strict=True)))
+
+
+def mean_hypervolume(
+    F: Float[np.ndarray, "n m"],
+    reference: Float[np.ndarray, " m"],
+    views: Iterable[Sequence[int]],
+) -> float:
+    """Mean of the hypervolumes in some of the objectives: a run for several devices has one each.
+
+    Args:
+        F: objectives, minimised.
+        reference: the worst corner.
+        views: positions of objectives, at most three each.
+    """
+    return float(np.mean([hypervolume(F[:, list(v)], reference[list(v)]) for v in views]))
 
 
 def _refuse_nan(F: np.ndarray, G: np.ndarray | None) -> None:

@@ -85,6 +85,7 @@ def _run(experiment: "Experiment", store: "RunStore", workers: int) -> None:
 
 def _print_front(folder: Path, as_json: bool) -> None:
     from nas.cli.pareto import print_front, records
+    from nas.objectives import views
     from nas.results import open as open_run
 
     results = open_run(folder)
@@ -95,6 +96,12 @@ def _print_front(folder: Path, as_json: bool) -> None:
     print_front(front)
     facts = results.stages["search"]
     typer.echo(f"\n{len(front)} networks on the verified front")
+    objectives = results.config.objectives
+    own = views(objectives)
+    for device, positions in own.items() if len(own) > 1 else ():
+        columns = [objectives[i].column for i in positions]
+        best = results.pareto(*columns, stage="front")
+        typer.echo(f"  {len(best)} on that of {device}: nas pareto {folder} {' '.join(columns)}")
     typer.echo(
         f"hypervolume after {facts['evaluations']} evaluations: {facts['hypervolume']:.5g}, of "
         f"random search {facts['hypervolume_random']:.5g} (both of estimates)"

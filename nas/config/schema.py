@@ -11,10 +11,11 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from nas.config.document import Location, did_you_mean
 from nas.data.config import DataConfig
-from nas.objectives import Constraint, Objective
+from nas.objectives import Constraint, Objective, views
 from search_spaces import registry
 from search_spaces.space import SearchSpace
 
+_MOST_OBJECTIVES = 3
 _STRICT = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
@@ -203,6 +204,15 @@ class Experiment(BaseModel):
             for i, column in enumerate(columns)
             if column in columns[:i]
         ]
+        for device, own in views(self.objectives).items():
+            # Hypervolumes are exact for so many.
+            if len(own) > _MOST_OBJECTIVES:
+                message = (
+                    f"{len(own)} objectives are too many{f' for {device}' if device else ''}: "
+                )
+                message += f"at most {_MOST_OBJECTIVES}, its own and those of no device; make "
+                message += "constraints of the others"
+                problems.append((("objectives", own[_MOST_OBJECTIVES]), message))
         if problems:
             raise _located(problems)
         return self

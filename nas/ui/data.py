@@ -1,6 +1,6 @@
 """All that a report shows, as plain data: gathered in `nas.ui.gather`, drawn in `nas.ui.report`."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from nas.objectives import Objective
-from nas.pareto import hypervolume
+from nas.pareto import mean_hypervolume
 
 
 @dataclass(frozen=True)
@@ -149,6 +149,7 @@ def progress(
     F: Float[np.ndarray, "n m"],
     G: Float[np.ndarray, "n c"],
     reference: Float[np.ndarray, " m"],
+    views: Collection[Sequence[int]],
     points: int = 40,
 ) -> Progress:
     """The hypervolume after growing shares of the evaluations.
@@ -158,11 +159,12 @@ def progress(
         F: objectives in order of evaluation.
         G: constraints, feasible where all are <= 0.
         reference: worst corner, the same for all that are compared.
+        views: positions of the objectives of each device's front; the volume is their mean.
         points: about how many points the curve has.
     """
     counts = np.unique(np.linspace(1, len(F), min(points, len(F))).astype(np.int64))
     feasible = np.all(G <= 0, axis=1)
-    volumes = [hypervolume(F[:count][feasible[:count]], reference) for count in counts]
+    volumes = [mean_hypervolume(F[:count][feasible[:count]], reference, views) for count in counts]
     return Progress(algorithm, counts, np.array(volumes, float))
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from nas.objectives import METRICS, Constraint, Objective, to_F, to_G
+from nas.objectives import METRICS, Constraint, Objective, to_F, to_G, views
 from search_spaces.errors import InputError
 
 METRIC_VALUES = {
@@ -130,3 +130,10 @@ def test_imports_nothing_heavy() -> None:
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == ""
+
+
+def test_a_devices_view_has_its_objectives_and_those_of_none() -> None:
+    accuracy, macs = Objective(metric="accuracy"), Objective(metric="macs")
+    on = [Objective(metric="latency_ms", device=name) for name in ("cpu", "orin")]
+    assert views([accuracy, on[0], macs, on[1]]) == {"cpu": [0, 1, 2], "orin": [0, 2, 3]}
+    assert views([accuracy, macs]) == {"": [0, 1]}

@@ -6,7 +6,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from nas.pareto import crowding_distance, hypervolume, nondominated, nondominated_sort
+from nas.pareto import (
+    crowding_distance,
+    hypervolume,
+    mean_hypervolume,
+    nondominated,
+    nondominated_sort,
+)
 
 
 def matrices(m: int, rows: int = 30) -> st.SearchStrategy[np.ndarray]:
@@ -132,3 +138,10 @@ def test_a_population_of_512_is_sorted_in_milliseconds() -> None:
     start = time.perf_counter()
     nondominated_sort(F)
     assert time.perf_counter() - start < 0.5
+
+
+def test_mean_hypervolume_is_that_of_the_views() -> None:
+    F = np.random.default_rng(0).random((50, 4))
+    views, reference = [[0, 1], [0, 2, 3]], np.ones(4)
+    wanted = [hypervolume(F[:, view], reference[view]) for view in views]
+    assert mean_hypervolume(F, reference, views) == pytest.approx(np.mean(wanted))

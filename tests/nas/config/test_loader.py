@@ -174,10 +174,17 @@ def test_yaml_beyond_plain_values_is_refused(problems: Problems, new: str, expec
     assert [line for line in problems("name: demo", new) if line.startswith(expected)]
 
 
+def test_a_device_has_three_objectives_at_most(problems: Problems) -> None:
+    three = "metric: accuracy}\n  - {metric: macs}\n  - {metric: params"
+    (line,) = problems("metric: accuracy", three)
+    assert "4 objectives are too many for cpu: at most 3" in line
+
+
 def test_an_unknown_device_is_named_with_those_that_exist(problems: Problems) -> None:
     found = problems("[cpu]", "[cpu, raspberry]")
     assert len(found) == 1
-    assert found[0].startswith("demo.yaml:7: devices.1: unknown device 'raspberry'; devices: cpu")
+    assert found[0].startswith("demo.yaml:7: devices.1: unknown device 'raspberry'; devices: ")
+    assert " cpu," in found[0]
 
 
 def test_no_objective(problems: Problems) -> None:

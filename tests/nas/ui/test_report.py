@@ -174,10 +174,10 @@ def test_architectures_are_told_in_a_line_a_stage():
 def test_progress_never_falls_and_leaves_infeasible_networks_out():
     rng = np.random.default_rng(1)
     F = rng.random((300, 2))
-    curve = progress("x", F, np.zeros((300, 0)), np.ones(2), points=20)
+    curve = progress("x", F, np.zeros((300, 0)), np.ones(2), [[0, 1]], points=20)
     assert (np.diff(curve.hypervolume) >= 0).all()
     assert curve.evaluations[[0, -1]].tolist() == [1, 300]
-    infeasible = progress("x", F, np.ones((300, 1)), np.ones(2))
+    infeasible = progress("x", F, np.ones((300, 1)), np.ones(2), [[0, 1]])
     assert not infeasible.hypervolume.any()
 
 
