@@ -39,6 +39,17 @@ class Plan:
     models: Mapping[str, Graph]
     recipes: Mapping[str, Mapping[str, float]]
 
+    def cost(self, key: str, values: Mapping[str, float]) -> float:
+        """A unit's cost from those of the models."""
+        return sum(values[model] * factor for model, factor in self.recipes[key].items())
+
+
+def alone(units: Sequence[Unit]) -> Plan:
+    """Each unit by itself: right where a network's cost is that of its kernels, one by one."""
+    digests = {unit.key: unit.graph.digest() for unit in units}
+    models = {digests[unit.key]: unit.graph for unit in units}
+    return Plan(models, {key: {digest: 1.0} for key, digest in digests.items()})
+
 
 def plan(units: Sequence[Unit]) -> Plan:
     """The models that the units need; those that several units share are listed once."""

@@ -3,9 +3,9 @@
     python -m experiments.benchmarks.estimated_devices --device orin --device v5e
 
 Whole networks of a space are compiled for each device and their estimates ranked against MACs and
-parameters: were the order the same, nobody would need to compile. Then all blocks are compiled
-alone and their sums compared with the whole. What is compiled once is kept in hwnas' cache, with
-the time that it took; no accelerator takes part.
+parameters: were the order the same, nobody would need to compile. Then all blocks are compiled, as
+the device's table has them, and their sums compared with the whole. What is compiled once is kept
+in hwnas' cache, with the time that it took; no accelerator takes part.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from hw_profiles.compilers import compile_all
 from hw_profiles.correction import Correction, features, fit
 from hw_profiles.device import DeviceSpec, load_device
 from hw_profiles.profile import spread_archs
-from hw_profiles.profilers.compiler_estimate import estimate_us
+from hw_profiles.profilers.compiler_estimate import estimate_us, models
 from hw_profiles.profilers.registry import create
 from hw_profiles.worklist import worklist
 from predictors.metrics import kendall_tau, spearman
@@ -102,14 +102,17 @@ def main() -> None:
         device = load_device(name)
         create(device)
         whole = estimates(device, graphs, "networks")
-        alone = estimates(device, [unit.graph for unit in worklist(blocks, device)], "blocks")
+        units = worklist(blocks, device)
+        plan = models(units, str(device.target))
+        parts = estimates(device, list(plan.models.values()), "blocks")
+        values = dict(zip(plan.models, parts.values_us, strict=True))
         us = whole.values_us
         ranks.add_row(
             name,
             f"{us.min():.0f} to {us.max():.0f}",
             *(f"{rank(us, by):.3f}" for by in (macs, params) for rank in (spearman, kendall_tau)),
         )
-        total_us = blocks.total(alone.values_us, archs)
+        total_us = blocks.total(np.array([plan.cost(u.key, values) for u in units]), archs)
         fitted = correction(total_us, us, blocks, archs, macs)
         sums.add_row(
             name,
@@ -120,9 +123,9 @@ def main() -> None:
         )
         costs.add_row(
             name,
-            *(f"{np.median(t):.1f} ({t.max():.1f})" for t in (whole.cpu_s, alone.cpu_s)),
-            f"{alone.cpu_s.sum():.0f}",
-            f"{np.median(whole.wall_s):.1f}, {np.median(alone.wall_s):.1f}",
+            *(f"{np.median(t):.1f} ({t.max():.1f})" for t in (whole.cpu_s, parts.cpu_s)),
+            f"{len(plan.models)}: {parts.cpu_s.sum():.0f}",
+            f"{np.median(whole.wall_s):.1f}, {np.median(parts.wall_s):.1f}",
         )
     console = Console(width=120)
     for table in (ranks, sums, costs):
@@ -150,9 +153,9 @@ _RANKS = (
 _SUMS = ("sum / whole", "MAPE as it is", "MAPE corrected, left out", "Spearman")
 _COSTS = (
     "network, CPU s: median (most)",
-    "block, CPU s: median (most)",
-    "all blocks, CPU s",
-    "wall s: network, block",
+    "model of blocks, CPU s: median (most)",
+    "all of these, CPU s",
+    "wall s: network, model",
 )
 
 

@@ -20,11 +20,19 @@ from kernels.tiles import tiles
 # Tiles of the matrix unit: 8 rows (16 in bfloat16) by 128 columns.
 _LANES = 128
 _SUBLANES = 16
+# Mosaic loads no fewer rows of bfloat16 ("Sublane broadcast").
+_PACKED_ROWS = 8
 
 
 def _last(live: Array) -> Array:
     """The last block of columns in which something lives."""
     return jnp.maximum(pl.cdiv(live, _LANES) - 1, 0)
+
+
+def _enough(x: Float[Array, "r c"]) -> Float[Array, "_ c"]:
+    """As many rows as Mosaic can load; those added are zero."""
+    lacking = _PACKED_ROWS - x.shape[0] if x.dtype.itemsize == 2 else 0
+    return jnp.pad(x, ((0, lacking), (0, 0))) if lacking > 0 else x
 
 
 def _apply(
@@ -36,6 +44,7 @@ def _apply(
     interpret: bool,
 ) -> Float[Array, "r n"]:
     """`activation(x weight + bias)` with the first `live` of k and n; see `products.Products`."""
+    given, x = x.shape[0], _enough(x)
     rows, depth = x.shape
     columns = weight.shape[1]
     most = tiles("pointwise_conv", "pallas_tpu")["rows"]
@@ -59,7 +68,7 @@ def _apply(
         out_specs=pl.BlockSpec((block, _LANES), lambda i, j, t, s: (i, j)),
         scratch_shapes=[tpu.VMEM((block, _LANES), jnp.float32)],
     )
-    return pl.pallas_call(
+    y = pl.pallas_call(
         partial(_apply_kernel, activation=activation),
         out_shape=jax.ShapeDtypeStruct((rows, columns), x.dtype),
         grid_spec=spec,
@@ -69,6 +78,7 @@ def _apply(
         interpret=interpret,
         name="pointwise_conv",
     )(live, *operands)
+    return y[:given]
 
 
 def _apply_kernel(live_ref, x_ref, weight_ref, *rest, activation: str) -> None:
@@ -99,6 +109,7 @@ def _products(
     x: Float[Array, "r i"], g: Float[Array, "r o"], live: Int[Array, "2"], interpret: bool
 ) -> Float[Array, "i o"]:
     """`x^T g` with the first `live` of i and o; zero elsewhere."""
+    x, g = _enough(x), _enough(g)
     rows, inputs = x.shape
     outputs = g.shape[1]
     most = tiles("pointwise_conv", "pallas_tpu")["rows"]
