@@ -64,7 +64,7 @@ class DeviceSpec(BaseModel):
         unit: what is measured and summed up: a block is one builder scope, a kernel one fused op.
         threads: threads that the runtime may use.
         batch: examples per inference.
-        dtype: element type of weights and activations.
+        dtype: element type of weights and activations; int8 is 8 bits of either sign.
         machine: facts about it, for people; `nas devices --detect` writes them.
         target: what a compiler is told to compile for, where the runner only estimates.
         peak: what such an estimate needs to know of the device.
@@ -80,7 +80,7 @@ class DeviceSpec(BaseModel):
     unit: Literal["block", "kernel"] = "block"
     threads: int = Field(default=1, ge=1)
     batch: int = Field(default=1, ge=1)
-    dtype: Literal["float32", "bfloat16"] = "float32"
+    dtype: Literal["float32", "bfloat16", "int8"] = "float32"
     target: str | None = None
     peak: Peak | None = None
     machine: dict[str, Any] = {}

@@ -12,6 +12,7 @@ from hw_profiles.profilers.base import Measured, Measurement
 from hw_profiles.worklist import Unit
 from search_spaces.ir.graph import Graph
 from search_spaces.ir.passes import fold_batchnorm
+from search_spaces.ir.quantize import quantize_for_timing
 
 
 @dataclass(frozen=True)
@@ -21,10 +22,12 @@ class Job:
     Args:
         units: blocks, measured in chains.
         networks: measured as they are; batch norm still in them.
+        dtype: of the device; with int8 all of them are quantised.
     """
 
     units: Sequence[Unit]
     networks: Sequence[Graph] = ()
+    dtype: str = "float32"
 
     @cached_property
     def plan(self) -> Plan:
@@ -35,7 +38,11 @@ class Job:
     def graphs(self) -> dict[str, Graph]:
         """All models to time, by name, without batch norm."""
         whole = (fold_batchnorm(graph) for graph in self.networks)
-        return {**self.plan.models, **dict(zip(self.names, whole, strict=True))}
+        graphs = {**self.plan.models, **dict(zip(self.names, whole, strict=True))}
+        if self.dtype == "int8":
+            # Chains as well as networks, so that the borders of blocks are rounded in both.
+            return {name: quantize_for_timing(graph) for name, graph in graphs.items()}
+        return graphs
 
     def measured(
         self,

@@ -2,23 +2,24 @@
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import numpy as np
 
 from hw_profiles.profile import measure_networks
-from hw_profiles.profilers.registry import create
+from hw_profiles.profilers.registry import create, measures
 from hw_profiles.provenance import capture
 from nas.export.card import Metric, Network, Origin, Preprocessing
-from nas.export.registry import ExportReport, exporter
+from nas.export.numerics import Samples
+from nas.export.registry import ExportReport, dtype, exporter
 from nas.results.run import numeric, open_run
 from nas.supernet.executors import input_size
 from nas.workbench import Workbench
 from search_spaces.errors import InputError
-from search_spaces.ir.elastic import cut
 from search_spaces.ir.graph import Graph
-from search_spaces.ir.passes import fold_batchnorm, fold_params
+from search_spaces.ir.passes import fold_batchnorm
+from search_spaces.ir.quantize import quantize_for_timing
 from search_spaces.space import Arch
 
 _CHECKED_IMAGES = 64
@@ -47,28 +48,29 @@ def export_trial(run: Path, trial: int, target: str, folder: Path | None = None)
     arch = np.array(table.loc[[trial], "arch"].iloc[0])
     bench = Workbench(results.config, results.folder)
     graph = bench.space.build(arch)
+    size = input_size(graph)
     stats = bench.evaluator.calibrate(graph)
-    images = bench.evaluator.prepare(
-        bench.data.validation.images[:_CHECKED_IMAGES], input_size(graph)
+    checked = bench.data.validation.images[:_CHECKED_IMAGES]
+    samples = Samples(
+        images=np.asarray(bench.evaluator.prepare(checked, size)),
+        calibration=lambda: map(np.asarray, bench.evaluator.calibration_batches(size)),
+        test=lambda: bench.evaluator.labelled_batches(bench.data.load_test(), size),
     )
     forward = jax.jit(lambda x: bench.executors.sliced(bench.params, graph, x, stats)[0])
+    folded, params = bench.folded(graph, stats)
     network = Network(
-        graph=fold_batchnorm(graph),
-        params=fold_params(graph, *jax.tree.map(np.asarray, (cut(bench.params, graph), stats))),
+        graph=folded,
+        params=params,
         origin=_origin(bench, arch),
         preprocessing=Preprocessing(
             tuple(map(float, bench.data.mean)), tuple(map(float, bench.data.std))
         ),
         classes=bench.data.classes,
         metrics=_metrics(table.loc[[trial]]),
-        latency=_latency(bench, graph),
+        latency=_latency(bench, graph, dtype(target)),
     )
-    return write(
-        network,
-        folder or results.folder / "exports" / str(trial) / target,
-        images=np.asarray(images),
-        reference=forward,
-    )
+    folder = folder or results.folder / "exports" / str(trial) / target
+    return write(network, folder, samples=samples, reference=forward)
 
 
 def _origin(bench: Workbench, arch: Arch) -> Origin:
@@ -88,18 +90,33 @@ def _metrics(rows: Any) -> list[Metric]:
     return list(found.values())
 
 
-def _latency(bench: Workbench, graph: Graph) -> dict[str, dict[str, Any]]:
-    """The network measured once more on each device that can be measured here."""
+def _latency(
+    bench: Workbench, graph: Graph, dtype: Literal["float32", "int8"]
+) -> dict[str, dict[str, Any]]:
+    """The network measured once more, as the file has it, on each device that can run it here.
+
+    Beside a network in 8 bits its float32 twin is measured, in turns.
+    """
     out = {}
     for name, device in bench.devices.items():
-        if device.runner is not None:
-            provenance = capture(create(device).runtime, device.threads)
-            [found] = measure_networks(device, [graph], seed=bench.experiment.seed)
-            out[name] = {
-                "value_ms": found.value_us / 1e3,
-                "spread_ms": found.spread_us / 1e3,
-                "runs": found.n,
-                "source": found.source,
-                "provenance": asdict(provenance),
+        if device.runner is None or not measures(device.runner, dtype):
+            continue
+        device = device.model_copy(update={"dtype": "float32"})
+        twins = {"int8": quantize_for_timing(fold_batchnorm(graph))} if dtype == "int8" else {}
+        twins["float32"] = graph
+        provenance = capture(create(device).runtime, device.threads)
+        found = measure_networks(device, list(twins.values()), seed=bench.experiment.seed)
+        figures = [
+            {
+                "dtype": kind,
+                "value_ms": item.value_us / 1e3,
+                "spread_ms": item.spread_us / 1e3,
+                "runs": item.n,
+                "source": item.source,
             }
+            for kind, item in zip(twins, found, strict=True)
+        ]
+        out[name] = {**figures[0], "provenance": asdict(provenance)}
+        if len(figures) > 1:
+            out[name]["float32"] = figures[1]
     return out

@@ -27,6 +27,10 @@ from nas.supernet.train import Trainer
 from predictors import registry
 from predictors.base import Predictor
 from search_spaces.errors import InputError
+from search_spaces.ir.elastic import cut
+from search_spaces.ir.graph import Graph
+from search_spaces.ir.interpret import Stats
+from search_spaces.ir.passes import fold_batchnorm, fold_params
 from search_spaces.space import SearchSpace
 
 
@@ -110,6 +114,16 @@ class Workbench:
     def evaluator(self) -> SupernetEvaluator:
         """Accuracy of sub-networks."""
         return self._evaluator(self.params)
+
+    def folded(self, graph: Graph, stats: Stats) -> tuple[Graph, dict[str, dict[str, Any]]]:
+        """A network as it is deployed: batch norm folded, with its parameters in NumPy arrays.
+
+        Args:
+            graph: one architecture of the space.
+            stats: its batch-norm statistics, from `evaluator.calibrate`.
+        """
+        own = jax.tree.map(np.asarray, (cut(self.params, graph), stats))
+        return fold_batchnorm(graph), fold_params(graph, *own)
 
     @cached_property
     def predictor(self) -> Predictor:

@@ -77,6 +77,7 @@ def import_results(space: SearchSpace, device: DeviceSpec, path: Path) -> Import
     job = Job(
         [units[key] for key in work["units"] if key in units],
         [space.build(arch) for arch in archs],
+        device.dtype,
     )
     if len(job.units) < len(work["units"]) or set(job.graphs) != set().union(*work["groups"]):
         raise InputError(

@@ -91,7 +91,7 @@ def export_worklist(
             f"device {device.id!r} has measurements of all blocks of {space.name}; "
             "add --again to measure them anew"
         )
-    job = Job(units, [space.build(arch) for arch in archs])
+    job = Job(units, [space.build(arch) for arch in archs], device.dtype)
     content = {
         "version": VERSION,
         "hwnas": hwnas_version(),

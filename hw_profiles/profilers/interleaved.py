@@ -43,12 +43,14 @@ class Interleaved:
         policy: how long and how often to time.
         begin: called once in the thread that loads and times.
         meter: of energy, where there is one.
+        dtype: of the device.
     """
 
     load: Load
     policy: Policy
     begin: Callable[[], object]
     meter: Meter | None
+    dtype: str
 
     def measure(
         self, units: Sequence[Unit], networks: Sequence[Graph], seed: int, watch: Watch | None
@@ -78,7 +80,7 @@ class _Work:
     ) -> None:
         self.timing, self.watch = timing, watch
         self.rng = np.random.default_rng(seed)
-        self.job = Job(units, networks)
+        self.job = Job(units, networks, timing.dtype)
         self.graphs = self.job.graphs
         self.tasks: dict[str, Task] = {}
         self.energy: dict[str, Energy] = {}

@@ -73,6 +73,7 @@ class JaxRuntime:
             self.policy,
             lambda: None,
             self._meter(),
+            self.device.dtype,
         )
         with _cores(self.device):
             return timing.measure(units, networks, seed, watch)

@@ -29,7 +29,7 @@ class OnnxRuntimeCpu:
     """Profiler of devices with `runner: onnxruntime_cpu`.
 
     Args:
-        device: threads, batch and element type.
+        device: threads, batch and element type; with int8 whatever is measured is quantised first.
         policy: how long and how often to time.
         meter: of energy; the CPU's own where it can be read.
     """
@@ -59,6 +59,7 @@ class OnnxRuntimeCpu:
             self.policy,
             partial(_pin, self.device.threads),
             self.meter,
+            self.device.dtype,
         )
         return timing.measure(units, networks, seed, watch)
 
@@ -67,7 +68,7 @@ def load(graph: Graph, device: DeviceSpec, rng: np.random.Generator) -> Callable
     """A network with random weights in the runtime, ready to be called.
 
     Args:
-        graph: without batch norm.
+        graph: without batch norm, float32 or quantised.
         device: threads and batch.
         rng: draws weights and input.
     """

@@ -16,7 +16,7 @@ _RUNNERS: Registry[Callable[[DeviceSpec], Profiler]] = Registry(
     },
 )
 _DTYPES = {
-    "onnxruntime_cpu": ("float32",),
+    "onnxruntime_cpu": ("float32", "int8"),
     "jax_runtime": ("float32", "bfloat16"),
     "compiler_estimate": ("float32", "bfloat16"),
 }
@@ -43,9 +43,12 @@ def create(device: DeviceSpec) -> Profiler:
         )
     where = f"{device.folder / 'device.yaml'}: "
     runner = _RUNNERS.find(device.runner, f"{where}runner: ")
-    dtypes = _DTYPES[device.runner]
-    if device.dtype not in dtypes:
-        raise InputError(
-            f"{where}dtype: {device.runner} has {' and '.join(dtypes)}, not {device.dtype}"
-        )
+    if not measures(device.runner, device.dtype):
+        dtypes = " and ".join(_DTYPES[device.runner])
+        raise InputError(f"{where}dtype: {device.runner} has {dtypes}, not {device.dtype}")
     return runner(device)
+
+
+def measures(runner: str, dtype: str) -> bool:
+    """Whether a runner measures networks of an element type."""
+    return dtype in _DTYPES[runner]

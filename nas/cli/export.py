@@ -8,7 +8,7 @@ import typer
 from nas.cli.output import AsJson, print_json
 from nas.cli.pareto import Network, split
 
-To = Annotated[str, typer.Option(help="File format.")]
+To = Annotated[str, typer.Option(help="File format: onnx or onnx-int8.")]
 Output = Annotated[
     Path | None,
     typer.Option("-o", "--output", help="New folder.  [default: RUN/exports/ID/FORMAT]"),
@@ -18,7 +18,7 @@ Output = Annotated[
 def export(
     network: Network, to: To = "onnx", output: Output = None, as_json: AsJson = False
 ) -> None:
-    """Export a network, compare the file with JAX on real images, and time it."""
+    """Export a network, compare the file with JAX on real images, test and time it."""
     from nas.export.registry import exporter
 
     run, trial = split(network)
@@ -28,14 +28,23 @@ def export(
     from nas.deploy import export_trial
 
     report = export_trial(run, trial, to, output)
+    numerics, accuracy = report.numerics, report.accuracy
     if as_json:
         facts = {"model": str(report.model), "card": str(report.card), "bytes": report.model_bytes}
-        print_json({**facts, "numerics": asdict(report.numerics)})
+        print_json({**facts, "numerics": asdict(numerics), "test_accuracy": asdict(accuracy)})
         return
-    numerics = report.numerics
     typer.echo(f"{report.model}: {report.model_bytes} bytes")
     typer.echo(
         f"compared with JAX on {numerics.n_images} images in {numerics.runtime}: largest relative "
         f"error {numerics.max_relative_error:.2e} (allowed {numerics.tolerance:.0e})"
     )
+    typer.echo(
+        f"right on {accuracy.value:.2%} of {accuracy.n_images} test images, JAX in float32 on "
+        f"{accuracy.reference:.2%}; both say the same on {accuracy.agreement:.2%}"
+    )
+    for device, figures in report.latency.items():
+        twin = (
+            f", in float32 {figures['float32']['value_ms']:.4g} ms" if "float32" in figures else ""
+        )
+        typer.echo(f"{device}: {figures['value_ms']:.4g} ms in {figures['dtype']}{twin}")
     typer.echo(f"{report.card}: what it is, what it eats, how well it does")

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any
 
-from nas.export.numerics import Numerics
+from nas.export.numerics import Accuracy, Numerics
 from search_spaces.ir.count import count
 from search_spaces.ir.graph import Graph, TensorType
 from search_spaces.space import Arch, SearchSpace
@@ -141,13 +141,16 @@ def metadata(network: Network) -> dict[str, str]:
     }
 
 
-def card(network: Network, model: Mapping[str, Any], numerics: Numerics) -> dict[str, Any]:
+def card(
+    network: Network, model: Mapping[str, Any], numerics: Numerics, accuracy: Accuracy
+) -> dict[str, Any]:
     """The content of `card.json`.
 
     Args:
         network: what was exported.
         model: facts of the written file (`file`, `bytes`, `sha256`, `format` …).
         numerics: how it compares with the network that was searched.
+        accuracy: how it does on the test set.
     """
     origin, counts = network.origin, count(network.graph)
     return {
@@ -170,6 +173,7 @@ def card(network: Network, model: Mapping[str, Any], numerics: Numerics) -> dict
         "metrics": [dataclasses.asdict(metric) for metric in network.metrics],
         "latency": {device: dict(figures) for device, figures in network.latency.items()},
         "numerics": dataclasses.asdict(numerics),
+        "test_accuracy": dataclasses.asdict(accuracy),
         "versions": _versions(),
     }
 

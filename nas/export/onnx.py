@@ -11,7 +11,14 @@ import onnxruntime
 
 from nas.export.card import Network, card, metadata
 from nas.export.folder import refuse_existing, write_folder
-from nas.export.numerics import TOLERANCE, Images, Outputs, compare
+from nas.export.numerics import (
+    TOLERANCE,
+    Images,
+    Outputs,
+    Samples,
+    compare,
+    compare_accuracy,
+)
 from nas.export.registry import ExportReport
 from search_spaces.errors import RunError
 from search_spaces.ir.to_onnx import OPSET, to_bytes, to_onnx
@@ -19,12 +26,15 @@ from search_spaces.ir.to_onnx import OPSET, to_bytes, to_onnx
 MODEL_FILE = "model.onnx"
 CARD_FILE = "card.json"
 
+# Errors within the tolerance turn a guess only where two classes are as good as equal.
+_LARGEST_DROP = 0.01
+
 
 def export_onnx(
     network: Network,
     folder: Path,
     *,
-    images: Images,
+    samples: Samples,
     reference: Callable[[Images], Any],
     tolerance: float = TOLERANCE,
 ) -> ExportReport:
@@ -36,7 +46,7 @@ def export_onnx(
     Args:
         network: batch norm folded, with everything that the card tells.
         folder: must not exist; it appears whole or not at all.
-        images: real ones, normalised, in the network's resolution; two or more.
+        samples: images that the file is compared and tested on.
         reference: outputs `(n, classes)` of the searched network in JAX for such images.
         tolerance: largest error relative to each image's largest output.
 
@@ -44,27 +54,57 @@ def export_onnx(
         RunError: the outputs differ by more, or the graph can't be exported.
         InputError: the folder exists, or can't be written.
     """
+    return write_onnx("onnx", network, folder, samples, reference, tolerance, _LARGEST_DROP)
+
+
+def write_onnx(
+    target: str,
+    network: Network,
+    folder: Path,
+    samples: Samples,
+    reference: Callable[[Images], Any],
+    tolerance: float,
+    largest_drop: float,
+) -> ExportReport:
+    """Write a network whose graph is float32 or in 8 bits, once its file has passed both checks.
+
+    Args:
+        target: the format's name.
+        network: as for `export_onnx`.
+        folder: as for `export_onnx`.
+        samples: as for `export_onnx`.
+        reference: as for `export_onnx`.
+        tolerance: as for `export_onnx`.
+        largest_drop: by how much the file's accuracy may be below the reference's.
+
+    Raises:
+        RunError: a check failed, or the graph can't be exported.
+        InputError: the folder exists, or can't be written.
+    """
     refuse_existing(folder)
-    _check(network, images)
+    _check(network, samples.images)
     data = to_bytes(to_onnx(network.graph, network.params, metadata=metadata(network)))
+    run = runner(data, network.image[0])
     numerics = compare(
-        _runner(data, network.image[0]),
-        images,
-        np.asarray(reference(images)),
-        batches=(len(images), 1),
+        run,
+        samples.images,
+        np.asarray(reference(samples.images)),
+        batches=(len(samples.images), 1),
         tolerance=tolerance,
         runtime=f"ONNX Runtime {onnxruntime.__version__}",
     )
+    accuracy = compare_accuracy(run, reference, samples.test(), largest_drop)
     facts = {
         "file": MODEL_FILE,
         "format": f"ONNX, opset {OPSET}",
         "bytes": len(data),
         "sha256": hashlib.sha256(data).hexdigest(),
     }
-    text = json.dumps(card(network, facts, numerics), indent=2, allow_nan=False) + "\n"
+    text = json.dumps(card(network, facts, numerics, accuracy), indent=2, allow_nan=False) + "\n"
     write_folder(folder, {MODEL_FILE: data, CARD_FILE: text.encode()})
+    model, described = folder / MODEL_FILE, folder / CARD_FILE
     return ExportReport(
-        "onnx", folder, folder / MODEL_FILE, folder / CARD_FILE, len(data), numerics
+        target, folder, model, described, len(data), numerics, accuracy, network.latency
     )
 
 
@@ -79,7 +119,8 @@ def _check(network: Network, images: Images) -> None:
         raise RunError(f"{len(network.classes)} class names for outputs of shape {classes}")
 
 
-def _runner(data: bytes, image: str) -> Callable[[Images], Outputs]:
+def runner(data: bytes, image: str) -> Callable[[Images], Outputs]:
+    """The file in ONNX Runtime: from images `(n, h, w, c)` to outputs, on one thread."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.log_severity_level = 3

@@ -1,12 +1,12 @@
 """The formats by name: a new one is one file and one line here."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from nas.export.card import Network
-from nas.export.numerics import TOLERANCE, Images, Numerics
+from nas.export.numerics import Accuracy, Images, Numerics, Samples
 from search_spaces.named import Registry
 
 
@@ -21,6 +21,8 @@ class ExportReport:
         card: its description (`card.json`).
         model_bytes: size of the network's file.
         numerics: the comparison that it passed.
+        accuracy: of the file on the test set.
+        latency: as the card has it, by device.
     """
 
     target: str
@@ -29,6 +31,8 @@ class ExportReport:
     card: Path
     model_bytes: int
     numerics: Numerics
+    accuracy: Accuracy
+    latency: Mapping[str, Mapping[str, Any]]
 
 
 @runtime_checkable
@@ -40,13 +44,16 @@ class Exporter(Protocol):
         network: Network,
         folder: Path,
         *,
-        images: Images,
+        samples: Samples,
         reference: Callable[[Images], Any],
-        tolerance: float = TOLERANCE,
+        tolerance: float = ...,
     ) -> ExportReport: ...
 
 
-_TARGETS: Registry[Exporter] = Registry("export format", {"onnx": "nas.export.onnx:export_onnx"})
+_TARGETS: Registry[Exporter] = Registry(
+    "export format",
+    {"onnx": "nas.export.onnx:export_onnx", "onnx-int8": "nas.export.onnx_int8:export_onnx_int8"},
+)
 names = _TARGETS.names
 
 
@@ -57,3 +64,8 @@ def exporter(target: str) -> Exporter:
         InputError: there is no such format.
     """
     return _TARGETS.find(target)
+
+
+def dtype(target: str) -> Literal["float32", "int8"]:
+    """Element type in which the files of a format compute."""
+    return "int8" if target.endswith("-int8") else "float32"

@@ -185,8 +185,11 @@ class Results:
         for objective in self.config.objectives:
             if objective.column == column:
                 return 1.0 if objective.goal == "max" else -1.0
-        metric = METRICS.get(column.partition("@")[0])
-        return 1.0 if metric is not None and metric.goal == "max" else -1.0
+        name = column.partition("@")[0]
+        # Also that on the test set, and in 8 bits.
+        if "accuracy" in name:
+            name = "accuracy"
+        return 1.0 if name in METRICS and METRICS[name].goal == "max" else -1.0
 
 
 def numeric(table: "DataFrame") -> dict[str, Any]:

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, Float32, Int, UInt8
 
 from nas.data.augment import normalise
 from nas.data.dataset import Dataset, Split
@@ -114,7 +114,7 @@ class SupernetEvaluator:
         run = self._programs(static)
         size = input_size(self.executors.super_graph(static))
         if calibrate:
-            found = [run.moments(rows, self.params, x) for x in self._calibration_batches(size)]
+            found = [run.moments(rows, self.params, x) for x in self.calibration_batches(size)]
             stats = [_pool(list(of_network)) for of_network in zip(*found, strict=True)]
             networks = run.fold(list(zip(rows, stats, strict=True)), self.params)
             count = partial(run.right, networks)
@@ -155,7 +155,7 @@ class SupernetEvaluator:
     def calibrate(self, graph: Graph) -> Stats:
         """Batch-norm statistics of a concrete graph with inherited weights."""
         run = jax.jit(lambda params, images: self.executors.sliced(params, graph, images)[1])
-        batches = self._calibration_batches(input_size(graph))
+        batches = self.calibration_batches(input_size(graph))
         return _pool([run(self.params, images) for images in batches])
 
     def prepare(self, images: UInt8[np.ndarray, "n h w c"], size: tuple[int, int]) -> Array:
@@ -163,10 +163,17 @@ class SupernetEvaluator:
         mean, std = jnp.asarray(self.data.mean), jnp.asarray(self.data.std)
         return _prepare(images, mean, std, size)
 
-    def _calibration_batches(self, size: tuple[int, int]) -> Iterator[Array]:
-        """Whole batches of training images."""
+    def calibration_batches(self, size: tuple[int, int]) -> Iterator[Array]:
+        """Whole batches of training images, prepared."""
         whole = max(1, len(self.calibration) // _BATCH) * _BATCH
         return (self.prepare(images, size) for images in _batches(self.calibration[:whole]))
+
+    def labelled_batches(
+        self, split: Split, size: tuple[int, int]
+    ) -> Iterator[tuple[Float32[np.ndarray, "n h w c"], Int[np.ndarray, " n"]]]:
+        """A split in batches, prepared."""
+        for images, labels in zip(_batches(split.images), _batches(split.labels), strict=True):
+            yield np.asarray(self.prepare(images, size)), labels
 
 
 @dataclass(frozen=True)

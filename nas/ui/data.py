@@ -171,6 +171,10 @@ def progress(
 _TITLES = {
     "accuracy": ("accuracy", "%", 100.0),
     "test_accuracy": ("test accuracy", "%", 100.0),
+    "accuracy_int8": ("accuracy in 8 bits", "%", 100.0),
+    "test_accuracy_int8": ("test accuracy in 8 bits", "%", 100.0),
+    "accuracy_float32": ("accuracy in float32", "%", 100.0),
+    "test_accuracy_float32": ("test accuracy in float32", "%", 100.0),
     "macs": ("multiply-accumulates", "M", 1e-6),
     "params": ("parameters", "k", 1e-3),
     "latency_ms": ("latency", "ms", 1.0),

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from rich.table import Table
 
-from search_spaces.ir.graph import Graph
+from search_spaces.ir.graph import Graph, Node
 from search_spaces.ir.ops import macs
 
 
@@ -28,11 +28,18 @@ class Counts:
 def count(graph: Graph) -> Counts:
     """Costs of a graph that follow from its shapes alone."""
     params = sum(spec.size for node in graph.nodes for spec in node.params.values())
-    param_bytes = sum(
-        spec.size * node.out.dtype.itemsize for node in graph.nodes for spec in node.params.values()
-    )
+    param_bytes = sum(_param_bytes(graph, node) for node in graph.nodes)
     written = sum(node.out.nbytes for node in graph.nodes)
     return Counts(sum(map(macs, graph.nodes)), params, param_bytes, written)
+
+
+def _param_bytes(graph: Graph, node: Node) -> int:
+    """Four bytes a value, but one for the weights of a node that reads 8 bits."""
+    source = graph.type_of(node.inputs[0]).dtype
+    return sum(
+        spec.size * (source.itemsize if name == "weight" else 4)
+        for name, spec in node.params.items()
+    )
 
 
 def table(graph: Graph) -> Table:

@@ -15,18 +15,9 @@ LIVE_AXES: Mapping[str, tuple[str, tuple[int, ...]]] = {
 }
 
 
-def readers_of(graph: Graph) -> dict[str, list[Node]]:
-    """The nodes that read each tensor; an output of the graph counts as read by no node."""
-    readers: dict[str, list[Node]] = {}
-    for node in graph.nodes:
-        for name in node.inputs:
-            readers.setdefault(name, []).append(node)
-    return readers
-
-
 def fused_activations(graph: Graph) -> dict[str, Node]:
     """Activations that alone read a node of our kernels, by its name: one pass computes both."""
-    readers = readers_of(graph)
+    readers = graph.readers
     return {
         node.name: readers[node.name][0]
         for node in graph.nodes
@@ -67,7 +58,7 @@ class InvertedResidual:
 
 def inverted_residuals(graph: Graph) -> dict[str, InvertedResidual]:
     """The blocks of a graph by the name of each of their nodes; no other node reads inside."""
-    readers = readers_of(graph)
+    readers = graph.readers
     activations = fused_activations(graph)
     behind = {after.name: graph.by_name[name] for name, after in activations.items()}
     out: dict[str, InvertedResidual] = {}

@@ -22,11 +22,12 @@ class DType(StrEnum):
 
     FLOAT32 = "float32"
     INT8 = "int8"
+    UINT8 = "uint8"
 
     @property
     def itemsize(self) -> int:
         """Bytes an element takes."""
-        return {"float32": 4, "int8": 1}[self.value]
+        return {"float32": 4, "int8": 1, "uint8": 1}[self.value]
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +104,15 @@ class Graph:
     def by_name(self) -> Mapping[str, Node]:
         """Nodes by their name."""
         return {node.name: node for node in self.nodes}
+
+    @cached_property
+    def readers(self) -> Mapping[str, list[Node]]:
+        """The nodes that read each tensor; a tensor that none reads is not listed."""
+        readers: dict[str, list[Node]] = {}
+        for node in self.nodes:
+            for name in node.inputs:
+                readers.setdefault(name, []).append(node)
+        return readers
 
     def type_of(self, tensor: str) -> TensorType:
         """Type of an input or of a node's output."""

@@ -13,7 +13,7 @@ from kernels.depthwise_conv.api import depthwise_conv
 from kernels.inverted_residual.api import Weights, inverted_residual
 from kernels.pointwise_conv.api import pointwise_conv
 from search_spaces.ir.fusion import InvertedResidual, fused_activations, inverted_residuals
-from search_spaces.ir.graph import Graph, Node, ParamSpec
+from search_spaces.ir.graph import DType, Graph, Node, ParamSpec
 from search_spaces.ir.masking import Active
 
 Params = Mapping[str, Mapping[str, Array]]
@@ -51,6 +51,8 @@ def apply(
     for node in graph.nodes:
         if node.name in values:
             continue
+        if node.out.dtype != DType.FLOAT32:
+            raise ValueError(f"{node.name}: only float32 is interpreted, not {node.out.dtype}")
         if node.name in blocks:
             block = blocks[node.name]
             if node is block.output:
@@ -179,7 +181,9 @@ def _pool(x: Array, node: Node, start: float, op: Callable[[Array, Array], Array
 def _avg_pool(node: Node, _own: Mapping[str, Array], xs: list[Array]) -> Array:
     """Average over the pixels inside the map: padding is not counted."""
     total = _pool(xs[0], node, 0.0, lax.add)
-    return total / _pool(jnp.ones_like(xs[0]), node, 0.0, lax.add)
+    # Counted on one map only: XLA folds constants slowly.
+    ones = jnp.ones((1, *xs[0].shape[1:3], 1), xs[0].dtype)
+    return total / _pool(ones, node, 0.0, lax.add)
 
 
 def _pad(node: Node, _own: Mapping[str, Array], xs: list[Array]) -> Array:

@@ -2,13 +2,17 @@
 
 Shapes are channels last without the batch: `(h, w, c)` or `(c,)`. A back end (JAX, ONNX, C) is
 another table with the same keys; a test lists the gaps.
+
+A node of any op may carry a `step` (float) and a `zero_point` (0 to 255): what it makes is then
+stored in 8 bits, `q = round(x / step) + zero_point` kept within 0..255, and who reads it sees
+`step * (q - zero_point)`. `quantize.quantize` adds them.
 """
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import prod
 
-from search_spaces.ir.graph import Attr, Node, ParamSpec, TensorType
+from search_spaces.ir.graph import Attr, DType, Node, ParamSpec, TensorType
 
 Types = tuple[TensorType, ...]
 Attrs = Mapping[str, Attr]
@@ -151,6 +155,9 @@ class Op:
 
 _WINDOW = frozenset({"kernel", "stride", "padding"})
 _LINEAR = frozenset({"features", "bias"})
+# Attributes of a node whose output is stored in 8 bits.
+STORED = frozenset({"step", "zero_point"})
+LINEAR = ("conv", "depthwise", "pointwise", "dense")
 ACTIVATIONS = ("relu", "relu6", "hswish", "hsigmoid", "sigmoid", "gelu")
 
 OPS: Mapping[str, Op] = {
@@ -181,7 +188,7 @@ def make_node(name: str, op: str, inputs: Mapping[str, TensorType], attrs: Attrs
         name: the node's name.
         op: key of `OPS`.
         inputs: names and types of the tensors it reads, in order.
-        attrs: exactly the attributes that the op asks for.
+        attrs: exactly the attributes that the op asks for, and maybe `STORED`.
 
     Raises:
         GraphError: the op does not exist, or does not accept these inputs or attributes.
@@ -189,16 +196,24 @@ def make_node(name: str, op: str, inputs: Mapping[str, TensorType], attrs: Attrs
     rule = OPS.get(op)
     if rule is None:
         raise GraphError(f"{name}: there is no op {op!r}; ops: {', '.join(sorted(OPS))}")
-    if set(attrs) != rule.attrs:
+    stored = STORED.issubset(attrs)
+    if set(attrs) != rule.attrs | (STORED if stored else frozenset()):
         raise GraphError(f"{name}: {op} needs attributes {sorted(rule.attrs)}, got {sorted(attrs)}")
-    types = tuple(inputs.values())
+    # Rules see the real numbers that tensors of 8 bits stand for.
+    types = tuple(_real(kind) for kind in inputs.values())
     if (rule.arity is None and len(types) < 2) or (rule.arity or len(types)) != len(types):
         raise GraphError(f"{name}: {op} needs {rule.arity or '2 or more'} inputs, got {len(types)}")
     try:
         out = rule.infer(types, attrs)
+        if stored:
+            out = TensorType(out.shape, DType.UINT8)
         return Node(name, op, tuple(inputs), out, rule.params(types, attrs), dict(attrs))
     except GraphError as error:
         raise GraphError(f"{name}: {op}: {error}") from None
+
+
+def _real(kind: TensorType) -> TensorType:
+    return TensorType(kind.shape) if kind.dtype == DType.UINT8 else kind
 
 
 def macs(node: Node) -> int:

@@ -7,11 +7,10 @@ from typing import Any
 import numpy as np
 
 from search_spaces.ir.graph import Graph, Node
-from search_spaces.ir.ops import OPS, GraphError, make_node
+from search_spaces.ir.ops import LINEAR, OPS, GraphError, make_node
 from search_spaces.ir.verify import verify
 
 Params = Mapping[str, Mapping[str, Any]]
-_LINEAR = ("conv", "depthwise", "pointwise", "dense")
 
 
 def _norms(graph: Graph) -> dict[str, Node]:
@@ -20,16 +19,12 @@ def _norms(graph: Graph) -> dict[str, Node]:
     Raises:
         GraphError: a batch norm follows another op, or its input is read by others too.
     """
-    readers: dict[str, int] = {}
-    for node in graph.nodes:
-        for name in node.inputs:
-            readers[name] = readers.get(name, 0) + 1
     norms = {}
     for node in graph.nodes:
         if node.op != "batch_norm":
             continue
         source = graph.by_name.get(node.inputs[0])
-        if source is None or source.op not in _LINEAR or readers[source.name] > 1:
+        if source is None or source.op not in LINEAR or len(graph.readers[source.name]) > 1:
             raise GraphError(f"{node.name}: batch_norm must follow a linear op read by it alone")
         norms[source.name] = node
     return norms

@@ -8,23 +8,22 @@ things. Equal graphs and parameters give equal bytes.
 A new op is one function and one line in `EMITTERS`.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 
 from search_spaces.errors import RunError
 from search_spaces.ir.graph import DType, Graph, Node, TensorType
+from search_spaces.ir.onnx_writer import Params, Writer, in_8_bits, same_bits
 
 # The lowest that the project promises, so that old runtimes read the file too (onnxruntime 1.12).
 # It lacks only Gelu (opset 20), whose exact form below onnxruntime fuses to the same kernel.
 OPSET = 17
 
 BATCH = "batch"
-
-Params = Mapping[str, Mapping[str, Any]]
 
 
 def to_onnx(
@@ -37,8 +36,9 @@ def to_onnx(
     """The graph as an ONNX model, checked.
 
     Args:
-        graph: without batch norm, gates and selects (see `passes.fold_batchnorm`), float32.
-        params: `{node: {parameter: array}}` in the graph's layouts, numpy or JAX.
+        graph: without batch norm, gates and selects (see `passes.fold_batchnorm`), float32 or
+            with tensors in 8 bits (see `quantize.quantize`).
+        params: `{node: {parameter: array}}` in the graph's layouts, numpy or JAX, float32.
         metadata: key-value pairs that the file carries (`metadata_props`).
         dynamic_batch: leave the batch open (`batch`), or fix it at one example.
 
@@ -53,7 +53,10 @@ def to_onnx(
     _check_exportable(graph)
     writer = Writer(graph, params)
     for node in graph.nodes:
-        EMITTERS[node.op](writer, node)
+        if in_8_bits(graph, node.name) and (node.op == "identity" or same_bits(graph, node)):
+            writer.keep(node)
+        else:
+            EMITTERS[node.op](writer, node)
 
     batch = BATCH if dynamic_batch else 1
     proto = helper.make_graph(
@@ -80,54 +83,6 @@ def to_bytes(model: onnx.ModelProto) -> bytes:
     return model.SerializeToString(deterministic=True)
 
 
-class Writer:
-    """What the emitters write to: ONNX nodes and initialisers in the order of the graph.
-
-    Names that are not a node's own hold a dot, which no node name does, so they never clash.
-    """
-
-    def __init__(self, graph: Graph, params: Params) -> None:
-        self.graph = graph
-        self.nodes: list[onnx.NodeProto] = []
-        self.initializers: list[TensorProto] = []
-        self._params = params
-        self._constants: set[str] = set()
-        self.permuted = _permuted_by_dense(graph)
-
-    def emit(self, op_type: str, inputs: Iterable[str], output: str, **attributes: Any) -> str:
-        """Append an ONNX node that makes the tensor `output`."""
-        self.nodes.append(helper.make_node(op_type, list(inputs), [output], output, **attributes))
-        return output
-
-    def param(self, node: Node, name: str, axes: tuple[int, ...] | None = None) -> str:
-        """Write a parameter of the node, its axes reordered, as an initialiser."""
-        return self.initializer(f"{node.name}.{name}", self.value(node, name).transpose(axes))
-
-    def value(self, node: Node, name: str) -> np.ndarray:
-        """A parameter in the graph's own layout."""
-        try:
-            value = np.asarray(self._params[node.name][name], np.float32)
-        except KeyError:
-            raise RunError(f"{node.name}: no parameter {name!r} was given") from None
-        expected = node.params[name].shape
-        if value.shape != expected:
-            raise RunError(f"{node.name}: {name} is {value.shape}, the graph says {expected}")
-        return value
-
-    def initializer(self, name: str, value: np.ndarray) -> str:
-        """Write a constant tensor."""
-        self.initializers.append(numpy_helper.from_array(value, name))
-        return name
-
-    def scalar(self, value: float) -> str:
-        """A float32 constant, written once however often it is read."""
-        name = f"constant.{value!r}"
-        if name not in self._constants:
-            self._constants.add(name)
-            self.initializer(name, np.array(value, np.float32))
-        return name
-
-
 def _check_exportable(graph: Graph) -> None:
     problems = [
         f"{node.name}: {_REFUSED.get(node.op, f'op {node.op!r} has no ONNX form')}"
@@ -136,9 +91,9 @@ def _check_exportable(graph: Graph) -> None:
     ]
     tensors = {**graph.inputs, **{node.name: node.out for node in graph.nodes}}
     problems += [
-        f"{name}: {kind.dtype.value} tensors are not exported, only float32"
+        f"{name}: {kind.dtype.value} tensors are not exported, only float32 and rounded ones"
         for name, kind in tensors.items()
-        if kind.dtype != DType.FLOAT32
+        if kind.dtype != DType.FLOAT32 and (name in graph.inputs or kind.dtype != DType.UINT8)
     ]
     if problems:
         raise RunError("\n".join(problems))
@@ -151,25 +106,18 @@ _REFUSED = {
 }
 
 
-def _permuted_by_dense(graph: Graph) -> dict[str, tuple[int, ...]]:
-    """Reshapes of a map to a vector that only dense nodes read: their weights take the new order.
+def _permuted_by_dense(graph: Graph, name: str) -> tuple[int, ...] | None:
+    """Shape of the map that a reshape makes a vector of, if only dense nodes read that.
 
-    Everywhere else the vector has to be in the graph's channels-last order, at the price of a
-    Transpose.
+    Then their weights take the new order. Everywhere else the vector has to be in the graph's
+    channels-last order, at the price of a Transpose.
     """
-    readers: dict[str, list[Node]] = {}
-    for node in graph.nodes:
-        for name in node.inputs:
-            readers.setdefault(name, []).append(node)
-    return {
-        node.name: shape
-        for node in graph.nodes
-        if node.op == "reshape"
-        and len(node.out.shape) == 1
-        and _order_matters(shape := graph.type_of(node.inputs[0]).shape)
-        and node.name not in graph.outputs
-        and all(reader.op == "dense" for reader in readers.get(node.name, []))
-    }
+    node = graph.by_name.get(name)
+    if node is None or node.op != "reshape" or len(node.out.shape) != 1 or name in graph.outputs:
+        return None
+    shape = graph.type_of(node.inputs[0]).shape
+    only_dense = all(reader.op == "dense" for reader in graph.readers.get(name, ()))
+    return shape if _order_matters(shape) and only_dense else None
 
 
 def _order_matters(shape: tuple[int, ...]) -> bool:
@@ -192,38 +140,33 @@ def _window(node: Node) -> dict[str, Any]:
     return {"kernel_shape": [kernel] * 2, "strides": [stride] * 2, "pads": [padding] * 4}
 
 
-def _bias(writer: Writer, node: Node) -> list[str]:
-    return [writer.param(node, "bias")] if "bias" in node.params else []
+def _linear(writer: Writer, node: Node, weight: np.ndarray) -> list[str]:
+    """Inputs of a convolution or Gemm; the weight has the output channels first."""
+    return [*node.inputs, writer.weight(node, weight), *writer.bias(node)]
 
 
 def _conv(writer: Writer, node: Node) -> None:
-    weight = writer.param(node, "weight", (3, 2, 0, 1))
-    inputs = [*node.inputs, weight, *_bias(writer, node)]
+    inputs = _linear(writer, node, writer.value(node, "weight").transpose(3, 2, 0, 1))
     writer.emit("Conv", inputs, node.name, **_window(node))
 
 
 def _depthwise(writer: Writer, node: Node) -> None:
     value = writer.value(node, "weight").transpose(2, 0, 1)[:, None]
-    weight = writer.initializer(f"{node.name}.weight", value)
-    inputs = [*node.inputs, weight, *_bias(writer, node)]
+    inputs = _linear(writer, node, value)
     writer.emit("Conv", inputs, node.name, group=len(value), **_window(node))
 
 
 def _pointwise(writer: Writer, node: Node) -> None:
-    value = writer.value(node, "weight").T[:, :, None, None]
-    weight = writer.initializer(f"{node.name}.weight", value)
-    inputs = [*node.inputs, weight, *_bias(writer, node)]
+    inputs = _linear(writer, node, writer.value(node, "weight").T[:, :, None, None])
     writer.emit("Conv", inputs, node.name, kernel_shape=[1, 1])
 
 
 def _dense(writer: Writer, node: Node) -> None:
     value = writer.value(node, "weight")
-    if shape := writer.permuted.get(node.inputs[0]):
+    if shape := _permuted_by_dense(writer.graph, node.inputs[0]):
         value = value.reshape(*shape, -1).transpose(2, 0, 1, 3).reshape(value.shape)
     # (cout, cin) and transB: the layout that every converter and quantiser expects of a Gemm.
-    weight = writer.initializer(f"{node.name}.weight", value.T)
-    inputs = [*node.inputs, weight, *_bias(writer, node)]
-    writer.emit("Gemm", inputs, node.name, transB=1)
+    writer.emit("Gemm", _linear(writer, node, value.T), node.name, transB=1)
 
 
 def _max_pool(writer: Writer, node: Node) -> None:
@@ -267,8 +210,9 @@ def _reshape(writer: Writer, node: Node) -> None:
     """A reshape of channels-last elements; Transposes only where the order of elements shows."""
     (tensor,) = node.inputs
     source, target = writer.graph.type_of(tensor).shape, node.out.shape
+    permuted = _permuted_by_dense(writer.graph, node.name) is not None
     same_channels = len(source) == len(target) == 3 and source[2] == target[2]
-    if _order_matters(source) and not same_channels and node.name not in writer.permuted:
+    if _order_matters(source) and not same_channels and not permuted:
         tensor = writer.emit("Transpose", [tensor], f"{node.name}.nhwc", perm=[0, 2, 3, 1])
     transposed = _order_matters(target) and not same_channels
     shape = target if transposed else _channels_first(target)

@@ -10,8 +10,9 @@ from nas.testing.device_suite import FAKE, SPACE
 from search_spaces.errors import InputError
 from search_spaces.ir.blocks import BlockMap
 from search_spaces.ir.count import count
-from search_spaces.ir.graph import Graph, TensorType
+from search_spaces.ir.graph import DType, Graph, TensorType
 from search_spaces.ir.ops import make_node
+from search_spaces.ir.quantize import quantize_for_timing
 from search_spaces.ir.verify import verify
 
 BLOCKS = BlockMap(SPACE)
@@ -107,3 +108,11 @@ def test_worklist_is_exact_and_named_alike_everywhere() -> None:
     kernel = DeviceSpec(id="k", kind="mcu", runner=None, unit="kernel")
     with pytest.raises(InputError, match="unit 'kernel'"):
         worklist(BLOCKS, kernel)
+
+
+def test_a_block_hands_over_8_bits_also_where_it_ends_in_float() -> None:
+    x = TensorType((4, 4, 8))
+    block = Graph({"x0": x}, (make_node("act", "hswish", {"x0": x}, {}),), ("act",))
+    model = quantize_for_timing(chain(block, SHORT))
+    stored = {node.name for node in model.nodes if node.out.dtype == DType.UINT8}
+    assert {"pre_x0", "c0/act", "border_c0/act"} <= stored

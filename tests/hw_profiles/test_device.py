@@ -33,6 +33,14 @@ def test_the_cpu_comes_with_hwnas(cache: Path) -> None:
     assert path.name.endswith("-t1-b1-float32.json")
 
 
+def test_a_device_in_8_bits_differs_from_the_cpu_in_nothing_else(cache: Path) -> None:
+    cpu, int8 = load_device("cpu"), load_device("cpu_int8")
+    assert int8.dtype == "int8"
+    alike = {"id": cpu.id, "description": cpu.description, "dtype": cpu.dtype, "folder": cpu.folder}
+    assert int8.model_copy(update=alike) == cpu
+    assert table_path(int8).name.endswith("-t1-b1-int8.json")
+
+
 def test_own_devices_are_found_by_id_and_by_path(cache: Path) -> None:
     text = "id: board\nkind: mcu\nrunner: null\n"
     write(cache / "devices" / "board", text)
@@ -73,6 +81,14 @@ def test_a_broken_description_is_one_line(cache: Path, text: str, problem: str) 
 def test_an_unknown_runner_names_the_nearest(cache: Path) -> None:
     device = DeviceSpec(id="x", kind="cpu", runner="onnxruntime")
     with pytest.raises(InputError, match="did you mean 'onnxruntime_cpu'"):
+        registry.create(device)
+
+
+def test_a_runner_that_lacks_the_element_type_says_so(cache: Path) -> None:
+    assert registry.measures("onnxruntime_cpu", "int8")
+    assert not registry.measures("jax_runtime", "int8")
+    device = load_device("jax_cpu").model_copy(update={"dtype": "int8"})
+    with pytest.raises(InputError, match="dtype: jax_runtime has float32 and bfloat16, not int8"):
         registry.create(device)
 
 

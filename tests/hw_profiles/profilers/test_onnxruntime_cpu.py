@@ -6,16 +6,20 @@ import numpy as np
 import pytest
 
 from hw_profiles.device import load_device
+from hw_profiles.job import Job
 from hw_profiles.measure import Policy
 from hw_profiles.profile import measure_networks
 from hw_profiles.profilers.base import Progress
 from hw_profiles.profilers.interleaved import grouped
-from hw_profiles.profilers.onnxruntime_cpu import OnnxRuntimeCpu
+from hw_profiles.profilers.onnxruntime_cpu import OnnxRuntimeCpu, load
 from hw_profiles.worklist import worklist
 from nas.testing.device_suite import SPACE, DeviceSuite
 from search_spaces.ir.blocks import BlockMap
+from search_spaces.ir.graph import DType
+from search_spaces.ir.passes import fold_batchnorm
+from search_spaces.ir.quantize import is_quantized, quantize_for_timing
 
-CPU = load_device("cpu")
+CPU, INT8 = load_device("cpu"), load_device("cpu_int8")
 QUICK = Policy(visits=4, limit_visits=8, tolerance=0.05, least_s=0.3, limit_s=4.0)
 
 
@@ -24,6 +28,46 @@ class TestOnnxRuntimeCpu(DeviceSuite):
 
     def make(self) -> OnnxRuntimeCpu:
         return OnnxRuntimeCpu(CPU, QUICK)
+
+
+class TestOnnxRuntimeCpuIn8Bits(DeviceSuite):
+    device = INT8
+
+    def make(self) -> OnnxRuntimeCpu:
+        return OnnxRuntimeCpu(INT8, QUICK)
+
+
+def test_on_a_device_in_8_bits_chains_and_networks_are_quantised() -> None:
+    units = worklist(BlockMap(SPACE), INT8)
+    rng = np.random.default_rng(0)
+    for device, wanted in ((CPU, False), (INT8, True)):
+        job = Job(units, [SPACE.build(SPACE.largest())], device.dtype)
+        assert {is_quantized(graph) for graph in job.graphs.values()} == {wanted}
+        assert set(job.plan.models) < set(job.graphs)
+    for graph in job.graphs.values():
+        # What a chain hands to its end, and a network to its classifier, is in 8 bits.
+        borders = [node for node in graph.nodes if node.op in ("identity", "global_pool")]
+        assert borders
+        assert {node.out.dtype for node in borders if node.name != "post_x0"} == {DType.UINT8}
+    load(job.graphs["network0"], INT8, rng)()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "int8"])
+def test_threads_and_batches_are_those_of_the_device(dtype: str) -> None:
+    device = CPU.model_copy(update={"dtype": dtype, "threads": 2, "batch": 16})
+    graph = SPACE.build(SPACE.largest())
+    many = OnnxRuntimeCpu(device, QUICK).measure((), [graph]).networks[0]
+    single = device.model_copy(update={"batch": 1})
+    one = OnnxRuntimeCpu(single, QUICK).measure((), [graph]).networks[0]
+    assert many.value_us > 2 * one.value_us
+
+
+def test_a_network_in_8_bits_and_its_twin_are_timed_in_one_session() -> None:
+    graph = SPACE.build(SPACE.largest())
+    twin = quantize_for_timing(fold_batchnorm(graph))
+    found = measure_networks(CPU, [twin, graph], profiler=OnnxRuntimeCpu(CPU, QUICK))
+    assert [item.key for item in found] == [twin.digest(), graph.digest()]
+    assert found[0].value_us != found[1].value_us
 
 
 def test_the_callers_affinity_and_arithmetic_stay() -> None:

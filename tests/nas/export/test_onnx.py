@@ -5,7 +5,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ import pytest
 
 from nas.export import onnx as onnx_export
 from nas.export.card import Metric, Network, Origin, Preprocessing
+from nas.export.numerics import Samples
 from nas.export.onnx import export_onnx
 from search_spaces.errors import InputError, RunError
 from search_spaces.ir.builder import Builder
@@ -60,6 +61,13 @@ def images() -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
+def samples(images) -> Samples:
+    labels = np.array([0, 2, 1, 0, 2])
+    batches = [(images[:3], labels[:3]), (images[3:], labels[3:])]
+    return Samples(images, calibration=lambda: [images], test=lambda: batches)
+
+
+@pytest.fixture(scope="module")
 def reference(network) -> Callable[[np.ndarray], jax.Array]:
     params = network.params
 
@@ -79,9 +87,9 @@ def reference(network) -> Callable[[np.ndarray], jax.Array]:
 
 
 @pytest.fixture(scope="module")
-def exported(network, images, reference, tmp_path_factory) -> Any:
+def exported(network, samples, reference, tmp_path_factory) -> Any:
     folder = tmp_path_factory.mktemp("run") / "exports" / "42"
-    return export_onnx(network, folder, images=images, reference=reference)
+    return export_onnx(network, folder, samples=samples, reference=reference)
 
 
 def nothing_in(folder: Path) -> bool:
@@ -94,6 +102,10 @@ def test_the_report_tells_what_was_written_and_that_it_agrees(exported):
     assert 0 < exported.numerics.max_relative_error < 1e-5
     assert exported.numerics.tolerance == 1e-4
     assert (exported.numerics.n_images, exported.numerics.batches) == (5, (5, 1))
+    accuracy = exported.accuracy
+    assert (accuracy.n_images, accuracy.agreement) == (5, 1.0)
+    assert accuracy.value == accuracy.reference
+    assert exported.latency == {"cpu": LATENCY}
     assert [path.name for path in exported.folder.parent.iterdir()] == ["42"]
 
 
@@ -155,63 +167,64 @@ def test_the_card_tells_everything_and_where_it_is_from(exported, network):
     }
     assert card["latency"] == {"cpu": LATENCY}
     assert card["numerics"]["max_relative_error"] == exported.numerics.max_relative_error
+    assert card["test_accuracy"] == asdict(exported.accuracy)
     assert card["numerics"]["runtime"].startswith("ONNX Runtime ")
     assert set(card["versions"]) == {"hwnas", "python", "jax", "numpy", "onnx", "onnxruntime"}
 
 
-def test_equal_networks_give_equal_files(exported, network, images, reference, tmp_path):
-    again = export_onnx(network, tmp_path / "again", images=images, reference=reference)
+def test_equal_networks_give_equal_files(exported, network, samples, reference, tmp_path):
+    again = export_onnx(network, tmp_path / "again", samples=samples, reference=reference)
     assert again.model.read_bytes() == exported.model.read_bytes()
 
 
 # Failures: one clear error, nothing left behind
 
 
-def test_a_file_that_differs_is_not_exported(network, images, reference, tmp_path):
+def test_a_file_that_differs_is_not_exported(network, samples, reference, tmp_path):
     def wrong(x):
         return reference(x) * jnp.float32(1.001)
 
     with pytest.raises(RunError, match=r"differ by 0\.001.*5 images\), more than 0\.0001"):
-        export_onnx(network, tmp_path / "a", images=images, reference=wrong)
+        export_onnx(network, tmp_path / "a", samples=samples, reference=wrong)
     assert nothing_in(tmp_path)
 
 
-def test_one_wrong_image_among_many_is_found(network, images, reference, tmp_path):
+def test_one_wrong_image_among_many_is_found(network, samples, reference, tmp_path):
     def wrong(x):
         return reference(x).at[3, 1].add(jnp.float32(0.01))
 
     with pytest.raises(RunError, match="differ by"):
-        export_onnx(network, tmp_path / "a", images=images, reference=wrong)
+        export_onnx(network, tmp_path / "a", samples=samples, reference=wrong)
     assert nothing_in(tmp_path)
 
 
-def test_outputs_that_are_not_numbers_are_not_exported(network, images, reference, tmp_path):
+def test_outputs_that_are_not_numbers_are_not_exported(network, samples, reference, tmp_path):
     params = {**network.params, "logits": {**network.params["logits"]}}
     params["logits"]["bias"] = np.array([0, np.nan, 0], np.float32)
     with pytest.raises(RunError, match="differ by inf"):
         export_onnx(
-            replace(network, params=params), tmp_path / "a", images=images, reference=reference
+            replace(network, params=params), tmp_path / "a", samples=samples, reference=reference
         )
     assert nothing_in(tmp_path)
 
 
 def test_an_error_that_only_single_images_show_is_found(
-    network, images, reference, tmp_path, monkeypatch
+    network, samples, reference, tmp_path, monkeypatch
 ):
-    runner = onnx_export._runner
+    runner = onnx_export.runner
 
     def broken(*arguments):
         run = runner(*arguments)
         return lambda batch: run(batch) * (2 if len(batch) == 1 else 1)
 
-    monkeypatch.setattr(onnx_export, "_runner", broken)
+    monkeypatch.setattr(onnx_export, "runner", broken)
     with pytest.raises(RunError, match="batches of 1"):
-        export_onnx(network, tmp_path / "a", images=images, reference=reference)
+        export_onnx(network, tmp_path / "a", samples=samples, reference=reference)
     assert nothing_in(tmp_path)
 
 
 @pytest.mark.parametrize("call", [1, 2, 3])
-def test_a_full_disk_leaves_nothing(network, images, reference, tmp_path, monkeypatch, call):
+def test_a_full_disk_leaves_nothing(network, samples, reference, tmp_path, monkeypatch, call):
     calls = iter(range(1, 10))
     fsync = os.fsync
 
@@ -222,38 +235,68 @@ def test_a_full_disk_leaves_nothing(network, images, reference, tmp_path, monkey
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(InputError, match=r"a: no space left: ") as caught:
-        export_onnx(network, tmp_path / "a", images=images, reference=reference)
+        export_onnx(network, tmp_path / "a", samples=samples, reference=reference)
     assert len(caught.value.problems) == 1
     assert nothing_in(tmp_path)
 
 
-def test_an_interrupt_leaves_nothing(network, images, reference, tmp_path, monkeypatch):
+def test_an_interrupt_leaves_nothing(network, samples, reference, tmp_path, monkeypatch):
     def interrupted(descriptor):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(os, "fsync", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        export_onnx(network, tmp_path / "a", images=images, reference=reference)
+        export_onnx(network, tmp_path / "a", samples=samples, reference=reference)
     assert nothing_in(tmp_path)
 
 
-def test_nothing_is_overwritten(network, images, reference, tmp_path):
+def test_nothing_is_overwritten(network, samples, reference, tmp_path):
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "notes.txt").write_text("mine")
     with pytest.raises(InputError, match=r"a: exists already; remove it or choose another .* -o"):
-        export_onnx(network, tmp_path / "a", images=images, reference=reference)
+        export_onnx(network, tmp_path / "a", samples=samples, reference=reference)
     assert [path.name for path in (tmp_path / "a").iterdir()] == ["notes.txt"]
 
 
-def test_images_of_another_resolution_are_refused(network, images, reference, tmp_path):
+def test_images_of_another_resolution_are_refused(network, samples, reference, tmp_path):
     with pytest.raises(RunError, match=r"2 or more images of \(8, 6, 2\), got \(5, 6, 6, 2\)"):
-        export_onnx(network, tmp_path / "a", images=images[:, :6], reference=reference)
+        export_onnx(
+            network,
+            tmp_path / "a",
+            samples=replace(samples, images=samples.images[:, :6]),
+            reference=reference,
+        )
     with pytest.raises(RunError, match="2 or more images"):
-        export_onnx(network, tmp_path / "a", images=images[:1], reference=reference)
+        export_onnx(
+            network,
+            tmp_path / "a",
+            samples=replace(samples, images=samples.images[:1]),
+            reference=reference,
+        )
 
 
-def test_class_names_must_match_the_outputs(network, images, reference, tmp_path):
+def test_class_names_must_match_the_outputs(network, samples, reference, tmp_path):
     with pytest.raises(RunError, match="2 class names for outputs of shape"):
         export_onnx(
-            replace(network, classes=("a", "b")), tmp_path / "a", images=images, reference=reference
+            replace(network, classes=("a", "b")),
+            tmp_path / "a",
+            samples=samples,
+            reference=reference,
         )
+
+
+def test_a_file_that_guesses_worse_is_not_exported(network, samples, reference, tmp_path):
+    """All other checks see the few compared images only, here another set than the test's."""
+    images = samples.images + np.float32(1.0)
+    right = np.asarray(reference(images)).argmax(1)
+
+    def wrong(x):
+        # Another best class where the first image of the test set is among those asked for.
+        moved = jnp.float32(100.0) * jax.nn.one_hot(jnp.asarray((right + 1) % 3), 3)
+        return moved if x.shape == images.shape and (x == images).all() else reference(x)
+
+    labels = (right + 1) % 3
+    moved = replace(samples, test=lambda: [(images, labels)])
+    with pytest.raises(RunError, match=r"gets 0\.00% of 5 test images right, .* 100\.00%"):
+        export_onnx(network, tmp_path / "a", samples=moved, reference=wrong)
+    assert nothing_in(tmp_path)

@@ -15,8 +15,8 @@ from nas.data.config import DigitsConfig
 from nas.data.registry import load
 from nas.data.resize import resize
 from nas.export.card import Network, Origin, Preprocessing
-from nas.export.numerics import relative_error
-from nas.export.onnx import _runner, export_onnx
+from nas.export.numerics import Samples, relative_error
+from nas.export.onnx import export_onnx, runner
 from search_spaces import registry
 from search_spaces.ir.graph import Graph, Node
 from search_spaces.ir.interpret import apply
@@ -107,7 +107,7 @@ def test_onnx_equals_jax_for_random_architectures(name, seed):
 
     model = to_onnx(fold_batchnorm(graph), fold_params(graph, params, stats))
     assert "Transpose" not in [node.op_type for node in model.graph.node]
-    outputs = _runner(to_bytes(model), "image")(images)
+    outputs = runner(to_bytes(model), "image")(images)
     expected = np.asarray(in_jax(graph, params, stats)(images))
     assert np.abs(expected).max() > 1e-3
     assert relative_error(outputs, expected) <= 1e-4
@@ -140,8 +140,10 @@ def test_a_network_on_real_images_is_exported_with_its_card(tmp_path):
         Preprocessing(tuple(dataset.mean.tolist()), tuple(dataset.std.tolist())),
         dataset.classes,
     )
+    labelled = [(images, dataset.validation.labels[:16])]
+    samples = Samples(images, calibration=lambda: [images], test=lambda: labelled)
     report = export_onnx(
-        network, tmp_path / "out", images=images, reference=in_jax(graph, params, stats)
+        network, tmp_path / "out", samples=samples, reference=in_jax(graph, params, stats)
     )
     assert report.numerics.n_images == 16
     card = json.loads(report.card.read_text())
