@@ -12,17 +12,6 @@ from kernels.inventory import specs
 from kernels.pointwise_conv.api import pointwise_conv
 
 # What `ptxas -v` says of a module with two kernels.
-SAID = """\
-ptxas info    : 0 bytes gmem
-ptxas info    : Compiling entry function 'pointwise_conv__1' for 'sm_90a'
-ptxas info    : Function properties for pointwise_conv__1
-    0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads
-ptxas info    : Used 80 registers, used 1 barriers
-ptxas info    : Compiling entry function 'depthwise_conv' for 'sm_90a'
-ptxas info    : Function properties for depthwise_conv
-    16 bytes stack frame, 8 bytes spill stores, 12 bytes spill loads
-ptxas info    : Used 255 registers, used 0 barriers
-"""
 
 
 def entries():
@@ -62,13 +51,6 @@ def test_sizes_reach_the_kernel(rows):
     jaxpr = str(jax.make_jaxpr(run)(x, weight))
     assert f"float32[{rows},16]" in jaxpr or f"f32[{rows},16]" in jaxpr
     assert jnp.all(run(x, weight) == 8)
-
-
-def test_registers_and_spills_are_read():
-    found = [
-        match.group("name", "registers", "store", "load") for match in aot._PTXAS.finditer(SAID)
-    ]
-    assert found == [("pointwise_conv__1", "80", "0", "0"), ("depthwise_conv", "255", "8", "12")]
 
 
 def test_all_kernels_of_a_shape_are_compiled():
