@@ -15,6 +15,8 @@ _RUNNERS: Registry[Callable[[DeviceSpec], Profiler]] = Registry(
         "compiler_estimate": "hw_profiles.profilers.compiler_estimate:CompilerEstimate",
     },
 )
+# Runners that are not named here have float32 only.
+_FLOAT32 = ("float32",)
 _DTYPES = {
     "onnxruntime_cpu": ("float32", "int8"),
     "jax_runtime": ("float32", "bfloat16"),
@@ -44,11 +46,11 @@ def create(device: DeviceSpec) -> Profiler:
     where = f"{device.folder / 'device.yaml'}: "
     runner = _RUNNERS.find(device.runner, f"{where}runner: ")
     if not measures(device.runner, device.dtype):
-        dtypes = " and ".join(_DTYPES[device.runner])
+        dtypes = " and ".join(_DTYPES.get(device.runner, _FLOAT32))
         raise InputError(f"{where}dtype: {device.runner} has {dtypes}, not {device.dtype}")
     return runner(device)
 
 
 def measures(runner: str, dtype: str) -> bool:
     """Whether a runner measures networks of an element type."""
-    return dtype in _DTYPES[runner]
+    return dtype in _DTYPES.get(runner, _FLOAT32)
