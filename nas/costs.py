@@ -84,8 +84,8 @@ class Costs:
             problems.append(
                 f"{column}: the table of {item.device!r} lacks the energy of some blocks: nothing "
                 "could meter it when they were measured (a CPU needs /sys/class/powercap/"
-                "intel-rapl:*/energy_uj, readable for you); where it can be metered, `nas profile "
-                f"{self.blocks.space.name} --device {item.device} --again` adds it"
+                "intel-rapl:*/energy_uj, readable for you); where it can be metered, nas profile "
+                "with --again adds it; tables brought from other machines have none"
             )
         if problems:
             raise InputError(problems)

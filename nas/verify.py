@@ -102,14 +102,15 @@ def verified_front(results: Results) -> "DataFrame":
     """Those verified networks that meet the constraints and that no other one beats, as measured.
 
     Returns:
-        by trial id: `arch`, `choices`, then for each metric the verified number and, where it was
+        by trial id: `arch`, `choices`, then for each metric the verified number, as
+        `<metric>.source` where it comes from (counted, measured, estimated, …) and, where it was
         measured, as `<metric>.predicted` what the search had estimated.
     """
     best = results.pareto(stage=_STAGE)
     both = results.front().loc[best.index]
     columns = ["arch", "choices"]
     for name in numeric(best):
-        columns.append(name)
+        columns += [name, f"{name}.source"]
         if f"{name}.predicted" in both and set(best[f"{name}.source"]) == {"measured"}:
             best[f"{name}.predicted"] = both[f"{name}.predicted"]
             columns.append(f"{name}.predicted")

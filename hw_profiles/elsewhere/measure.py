@@ -94,6 +94,7 @@ def main(here):
     """Visit all models, group by group, in rounds of random order, until each was seen enough."""
     work, rng = json.loads((here / "worklist.json").read_text()), np.random.default_rng()
     threads, batch = work["settings"]["threads"], work["settings"]["batch"]
+    start = {"worklist": work, "machine": machine()}
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[-threads:])
     visits = {name: [] for group in work["groups"] for name in group}
@@ -103,7 +104,7 @@ def main(here):
             if line.startswith('{"model"') and line.endswith("}"):
                 visits[json.loads(line)["model"]].append(json.loads(line))
         # The line end before it closes a line that an interruption may have torn.
-        file.write("\n" + json.dumps({"worklist": work, "machine": machine()}) + "\n")
+        file.write("\n" + json.dumps(start) + "\n")
         reference = load(str(here / "models/reference.onnx"), threads, batch, rng)
         for number, names in enumerate(work["groups"]):
             runs = {n: load(str(here / f"models/{n}.onnx"), threads, batch, rng) for n in names}

@@ -71,7 +71,9 @@ def test_the_front_in_pandas_never_says_measured(run: Results) -> None:
 
 def test_estimates_are_no_evidence_for_estimates(run: Results) -> None:
     assert agreement(run) == {}
-    assert f"{_COLUMN}.predicted" not in verified_front(run)
+    front = verified_front(run)
+    assert f"{_COLUMN}.predicted" not in front
+    assert set(front[f"{_COLUMN}.source"]) == {"estimated"}
 
 
 def test_the_commands_never_say_measured(run: Results, capsys: pytest.CaptureFixture[str]) -> None:

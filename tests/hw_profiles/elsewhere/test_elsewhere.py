@@ -2,6 +2,7 @@
 
 import ast
 import json
+import os
 import subprocess
 import sys
 import zipfile
@@ -253,6 +254,8 @@ def test_the_script_measures_and_goes_on_where_it_was_stopped(
     assert len(visits) in (4 * models, 4 * models + 1)  # the torn one may be made again
     table = import_results(SPACE, board, folder).table
     assert table.bind(SPACE).missing == ()
+    # As many as the machine has, not those that the script bound itself to.
+    assert table.sessions[-1].cores == len(os.sched_getaffinity(0))
     ends = np.stack([SPACE.smallest(), SPACE.largest()])
     small, large = table.bind(SPACE).cost(ends).mean_ms
     assert 0 < small < large
