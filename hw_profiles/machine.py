@@ -37,6 +37,11 @@ def describe(root: Path = _ROOT) -> dict[str, Any]:
     return {name: value for name, value in facts.items() if value not in (None, {})}
 
 
+def available_bytes(root: Path = _ROOT) -> int:
+    """Memory that can be had without swapping; 0 where Linux does not tell."""
+    return (_meminfo_kib("MemAvailable", root) or 0) << 10
+
+
 def accelerators() -> list[dict[str, Any]]:
     """The kinds of GPU or TPU that JAX offers: `platform`, `model`, `count`; without JAX none."""
     try:
@@ -116,9 +121,14 @@ def _caches(root: Path) -> dict[str, str]:
 
 
 def _memory_gib(root: Path) -> float | None:
+    kib = _meminfo_kib("MemTotal", root)
+    return round(kib / 2**20, 1) if kib else None
+
+
+def _meminfo_kib(name: str, root: Path) -> int | None:
     try:
         text = (root / "proc/meminfo").read_text()
     except OSError:
         return None
-    found = re.search(r"^MemTotal:\s+(\d+) kB", text, re.MULTILINE)
-    return round(int(found[1]) / 2**20, 1) if found else None
+    found = re.search(rf"^{name}:\s+(\d+) kB", text, re.MULTILINE)
+    return int(found[1]) if found else None

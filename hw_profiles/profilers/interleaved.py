@@ -22,12 +22,14 @@ from hw_profiles.profilers.base import Measured, Progress
 from hw_profiles.sentinels import Sentinels, chosen
 from hw_profiles.worklist import Unit
 from search_spaces.ir.count import count
-from search_spaces.ir.graph import Attr, Graph, TensorType
+from search_spaces.ir.graph import Attr, Graph, ParamSpec, TensorType
 from search_spaces.ir.ops import make_node
 
-_GROUP_BYTES = 3 << 29
 # A session holds its weights twice while it packs them, its arena, and about this much more.
 _SESSION_BYTES = 1 << 20
+_DRAW = 4099
+# Of a sum of some twenty blocks the errors cancel in part; those of a whole network do not.
+_UNIT_SLACK = 2.0
 
 Watch = Callable[[Progress], None]
 Load = Callable[[Graph, np.random.Generator], Callable[[], object]]
@@ -44,6 +46,8 @@ class Interleaved:
         begin: called once in the thread that loads and times.
         meter: of energy, where there is one.
         dtype: of the device.
+        group_bytes: memory that the models of a group may take. All that share a group see the
+            machine in the same moments.
     """
 
     load: Load
@@ -51,6 +55,7 @@ class Interleaved:
     begin: Callable[[], object]
     meter: Meter | None
     dtype: str
+    group_bytes: int = 3 << 29
 
     def measure(
         self, units: Sequence[Unit], networks: Sequence[Graph], seed: int, watch: Watch | None
@@ -88,7 +93,8 @@ class _Work:
         self.started = time.monotonic()
 
     def run(self, stopped: Callable[[], bool]) -> Measured:
-        groups = {f"{i + 1}": group for i, group in enumerate(grouped(self.graphs))}
+        in_groups = grouped(self.graphs, self.timing.group_bytes)
+        groups = {f"{i + 1}": group for i, group in enumerate(in_groups)}
         self.session = Session(self._load(reference()), self.timing.policy, self.rng)
         guards = chosen(self.graphs, self.job.names)
         tasks = [Task(f"sentinel {name}", self._load(self.graphs[name])) for name in guards]
@@ -112,7 +118,8 @@ class _Work:
         for done, model_name in enumerate(group):
             if stopped():
                 raise InterruptedTimingError
-            tasks.append(Task(model_name, self._load(self.graphs[model_name])))
+            slack = 1.0 if model_name in self.job.names else _UNIT_SLACK
+            tasks.append(Task(model_name, self._load(self.graphs[model_name]), slack))
             self._tell(done + 1, len(group), f"loading models, {label}")
         self.tasks |= {task.name: task for task in tasks}
         self.started = time.monotonic()
@@ -158,12 +165,17 @@ class _Work:
 
 
 def random_params(graph: Graph, rng: np.random.Generator) -> dict[str, dict[str, np.ndarray]]:
-    """Weights of a size that keeps activations away from overflow and from denormals."""
+    """Weights of a size that keeps activations away from overflow and from denormals.
+
+    Large tensors repeat a short draw: drawing a network's weights takes longer than loading it.
+    """
+    draw = rng.standard_normal(_DRAW, np.float32)
+
+    def weights(spec: ParamSpec) -> np.ndarray:
+        return np.resize(draw * np.float32(spec.fan_in**-0.5), spec.shape)
+
     return {
-        node.name: {
-            name: (rng.standard_normal(spec.shape) / np.sqrt(spec.fan_in)).astype(np.float32)
-            for name, spec in node.params.items()
-        }
+        node.name: {name: weights(spec) for name, spec in node.params.items()}
         for node in graph.nodes
         if node.params
     }
@@ -173,7 +185,7 @@ def _released() -> Any:
     raise RuntimeError("the session of this task has been closed")
 
 
-def grouped(graphs: Mapping[str, Graph], group_bytes: int = _GROUP_BYTES) -> list[list[str]]:
+def grouped(graphs: Mapping[str, Graph], group_bytes: int) -> list[list[str]]:
     """Names of models that are loaded together, shuffled fairly over the groups.
 
     Args:

@@ -14,6 +14,7 @@ import numpy as np
 
 from hw_profiles.device import DeviceSpec
 from hw_profiles.energy import Meter, rapl
+from hw_profiles.machine import available_bytes
 from hw_profiles.measure import Policy
 from hw_profiles.profilers.base import Measured
 from hw_profiles.profilers.interleaved import Interleaved, Watch, random_params
@@ -60,6 +61,7 @@ class OnnxRuntimeCpu:
             partial(_pin, self.device.threads),
             self.meter,
             self.device.dtype,
+            max(Interleaved.group_bytes, available_bytes() // 3),
         )
         return timing.measure(units, networks, seed, watch)
 

@@ -6,7 +6,7 @@ from ruamel.yaml import YAML
 
 from hw_profiles import machine
 from hw_profiles.device import load_device
-from hw_profiles.machine import describe, detect
+from hw_profiles.machine import available_bytes, describe, detect
 from hw_profiles.profilers import registry
 from hw_profiles.provenance import capture, cpu_name, governor, turbo
 from search_spaces.errors import InputError
@@ -17,7 +17,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A machine of two cores with two threads each."""
     monkeypatch.setenv("HWNAS_CACHE", str(tmp_path / "cache"))
     files = {
-        "proc/meminfo": "MemTotal:       16384000 kB\nMemFree: 1 kB\n",
+        "proc/meminfo": "MemTotal:       16384000 kB\nMemFree: 1 kB\nMemAvailable: 2048 kB\n",
         "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor": "powersave\n",
         "sys/devices/system/cpu/intel_pstate/no_turbo": "0\n",
     }
@@ -37,6 +37,7 @@ def test_a_machine_is_described(root: Path) -> None:
     facts = describe(root)
     assert facts["cores"] == 2
     assert facts["caches"] == {"L1d": "48K", "L2": "2048K"}
+    assert available_bytes(root) == 2 << 20
     assert (facts["memory_gib"], facts["governor"], facts["turbo"]) == (15.6, "powersave", True)
 
 

@@ -8,6 +8,7 @@ import pytest
 from hw_profiles.device import load_device
 from hw_profiles.measure import Policy
 from hw_profiles.profilers import registry
+from hw_profiles.profilers.interleaved import random_params
 from hw_profiles.profilers.jax_runtime import JaxRuntime, find, load
 from nas.testing.device_suite import SPACE, DeviceSuite
 from search_spaces.errors import InputError
@@ -58,13 +59,7 @@ def test_a_loaded_network_computes_in_its_element_type(dtype: str) -> None:
 def test_it_computes_what_the_graph_says() -> None:
     rng = np.random.default_rng(3)
     [out] = load(POINTWISE, CPU, np.random.default_rng(3))()  # pyright: ignore
-    node = POINTWISE.nodes[0]
-    params = {
-        node.name: {
-            name: (rng.standard_normal(spec.shape) / np.sqrt(spec.fan_in)).astype(np.float32)
-            for name, spec in node.params.items()
-        }
-    }
+    params = random_params(POINTWISE, rng)
     x = jax.numpy.asarray(rng.standard_normal((1, *X.shape)).astype(np.float32))
     [wanted], _ = apply(POINTWISE, jax.tree.map(jax.numpy.asarray, params), {"x": x})
     np.testing.assert_allclose(out, wanted, rtol=1e-5, atol=1e-5)

@@ -120,7 +120,7 @@ def test_a_larger_batch_takes_longer() -> None:
 
 def test_groups_fit_memory_and_hold_every_model() -> None:
     graphs = {f"n{i}": SPACE.build(SPACE.largest()) for i in range(10)}
-    assert len(grouped(graphs)) == 1
+    assert len(grouped(graphs, 1 << 30)) == 1
     groups = grouped(graphs, 5 << 20)
     assert len(groups) > 1
     assert sorted(chain.from_iterable(groups)) == sorted(graphs)
