@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from hw_profiles.correction import Correction, features, fit
+from hw_profiles.interpolate import Interpolation, interpolate, nothing
 from hw_profiles.profilers.base import Source
 from hw_profiles.table import LatencyTable
 from hw_profiles.worklist import unit_keys
@@ -15,6 +16,7 @@ from search_spaces.ir.blocks import BlockMap
 from search_spaces.space import Archs, SearchSpace
 
 _CHUNK = 8192
+_Z90 = 1.645
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,7 @@ class Estimate:
         lower_ms: lower end of the 90 % interval; NaN where no whole network was measured.
         upper_ms: its upper end.
         measured: share of the blocks that were measured.
+        interpolated: share of those that were interpolated.
         missing: keys of blocks that some of the architectures need and the table does not hold.
     """
 
@@ -33,6 +36,7 @@ class Estimate:
     lower_ms: Float[np.ndarray, " n"]
     upper_ms: Float[np.ndarray, " n"]
     measured: Float[np.ndarray, " n"]
+    interpolated: Float[np.ndarray, " n"]
     missing: tuple[str, ...]
 
 
@@ -51,7 +55,7 @@ class BoundTable:
     Args:
         space: the space.
         keys: the table's key of each unit of the space.
-        value_us: measured cost of each unit; NaN where the table has none.
+        units: measured cost of each unit, or interpolated; NaN where there is neither.
         added_us: what each unit adds to an estimate, the correction in it.
         correction: what was fitted on whole networks.
         source: how the units came by their values.
@@ -60,7 +64,7 @@ class BoundTable:
 
     space: SearchSpace
     keys: tuple[str, ...]
-    value_us: Float[np.ndarray, " u"]
+    units: Interpolation
     added_us: Float[np.ndarray, " u"]
     correction: Correction
     source: Source
@@ -68,28 +72,35 @@ class BoundTable:
 
     @property
     def missing(self) -> tuple[str, ...]:
-        """Keys of all units of the space that the table does not hold."""
-        return tuple(k for k, v in zip(self.keys, self.value_us, strict=True) if np.isnan(v))
+        """Keys of all units of the space that the table does not hold and nothing fills in."""
+        values = self.units.value_us
+        return tuple(k for k, v in zip(self.keys, values, strict=True) if np.isnan(v))
 
     def cost(self, archs: Archs) -> Estimate:
         """Estimates for a population, canonical or not.
 
         The sum runs over positions; each is one look-up by the mixed radix of its knobs.
         """
-        known = ~np.isnan(self.value_us)
+        known = ~np.isnan(self.units.value_us)
+        filled = self.units.interpolated
         total_us = self._sum(self.added_us, archs) + self.correction.constant_us
         mean_ms = total_us / 1e3
-        width = self.correction.interval
-        if known.all():
-            measured, missing = np.ones(len(archs)), ()
-        else:
+        half_ms = self.correction.interval * mean_ms
+        measured, interpolated, missing = np.ones(len(archs)), np.zeros(len(archs)), ()
+        if filled.any():
+            variance = self._sum((self.correction.scale * self.units.spread_us / 1e3) ** 2, archs)
+            half_ms = np.sqrt(half_ms**2 + _Z90**2 * variance)
+        if filled.any() or not known.all():
             blocks = self._sum(np.ones(len(known)), archs)
-            measured = self._sum(known.astype(float), archs) / blocks
+            interpolated = self._sum(filled.astype(float), archs) / blocks
+            measured = self._sum((known & ~filled).astype(float), archs) / blocks
             used = self._used(archs)
             missing = tuple(
                 k for k, u, v in zip(self.keys, used, known, strict=True) if u and not v
             )
-        return Estimate(mean_ms, mean_ms * (1 - width), mean_ms * (1 + width), measured, missing)
+        return Estimate(
+            mean_ms, mean_ms - half_ms, mean_ms + half_ms, measured, interpolated, missing
+        )
 
     def _sum(self, per_unit: Float[np.ndarray, " u"], archs: Archs) -> Float[np.ndarray, " n"]:
         padded = np.append(per_unit, 0.0)
@@ -121,14 +132,20 @@ class BoundTable:
         return radix
 
 
-def bind(table: LatencyTable, space: SearchSpace, blocks: BlockMap | None = None) -> BoundTable:
+def bind(
+    table: LatencyTable,
+    space: SearchSpace,
+    blocks: BlockMap | None = None,
+    allow_interpolation: bool = False,
+) -> BoundTable:
     """Look every unit of the space up and fit the correction on the space's own networks."""
     blocks = blocks or BlockMap(space)
     keys = unit_keys(blocks)
     value_us = np.array([table.units[k].value_us if k in table.units else np.nan for k in keys])
-    correction = _correct(table, space, blocks, value_us)
-    added_us = correction.per_unit(value_us, blocks.macs)
-    return BoundTable(space, keys, value_us, added_us, correction, table.source, _places(blocks))
+    units = interpolate(blocks.units, value_us) if allow_interpolation else nothing(value_us)
+    correction = _correct(table, space, blocks, units.value_us)
+    added_us = correction.per_unit(units.value_us, blocks.macs)
+    return BoundTable(space, keys, units, added_us, correction, table.source, _places(blocks))
 
 
 def _correct(

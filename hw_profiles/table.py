@@ -83,16 +83,23 @@ class LatencyTable:
         """Hash of the content, for the metadata of what is derived from it."""
         return checksum(self._content())
 
-    def bind(self, space: SearchSpace, blocks: "BlockMap | None" = None) -> "BoundTable":
+    def bind(
+        self,
+        space: SearchSpace,
+        blocks: "BlockMap | None" = None,
+        allow_interpolation: bool = False,
+    ) -> "BoundTable":
         """The table made ready for the architectures of a space.
 
         Args:
             space: the space.
             blocks: its block map, if the caller has it already.
+            allow_interpolation: estimate blocks that the table lacks from those that it holds,
+                where that is defensible (`hw_profiles.interpolate`).
         """
         from hw_profiles.estimate import bind
 
-        return bind(self, space, blocks)
+        return bind(self, space, blocks, allow_interpolation)
 
     def bind_energy(
         self, space: SearchSpace, blocks: "BlockMap | None" = None

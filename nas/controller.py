@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from hw_profiles.device import elsewhere_command
 from hw_profiles.profile import profile, spread_archs
 from hw_profiles.table import open_table, unquiet
 from nas.config.schema import Experiment
@@ -28,7 +27,7 @@ from nas.ui.report import render_front, render_report
 from nas.verify import agreement, verified_front, verify
 from nas.workbench import Workbench, make_evaluator, shared
 from predictors import registry as predictors
-from search_spaces.errors import InputError, RunError
+from search_spaces.errors import RunError
 from search_spaces.files import write_json, write_text
 
 _LABEL_BATCH = 16
@@ -92,19 +91,13 @@ class Controller:
             for warning in (*table.warnings, *unquiet(table)):
                 self.log(warning)
             table.save(self.bench.table_path(name))
-            missing = table.bind(space, self.bench.executors.blocks).missing
-            if missing:
-                command = f"nas profile {space.name} --device {name}"
-                if device.runner is None:
-                    command = elsewhere_command(name, space.name)
-                raise InputError(
-                    f"device {name!r} has no complete table for space {space.name!r}: "
-                    f"{len(missing)} of {len(self.bench.executors.blocks.keys)} blocks missing; "
-                    f"run: {command}"
-                )
         wanted = (*self.experiment.objectives, *self.experiment.constraints)
-        self.bench.costs.check_known(wanted)
-        self.bench.costs.check_reachable(self.experiment.constraints)
+        costs = self.bench.costs
+        costs.check_covered(self.bench.devices, self.experiment.allow_interpolation)
+        for line in costs.interpolated():
+            self.log(line)
+        costs.check_known(wanted)
+        costs.check_reachable(self.experiment.constraints)
         return {"blocks": len(self.bench.executors.blocks.keys)}
 
     def train(self) -> dict[str, Any]:

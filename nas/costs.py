@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from jaxtyping import Float, Num
 
+from hw_profiles.device import DeviceSpec, elsewhere_command
 from hw_profiles.estimate import BoundTable
 from nas.objectives import Constraint, Objective
 from search_spaces.errors import InputError
@@ -53,9 +54,9 @@ class Costs:
         """Where each column's numbers come from."""
         counted = dict.fromkeys(_COUNTED, "counted")
         estimated = {
-            column: "estimated from blocks"
-            if table.source == "measured"
-            else f"estimated from {table.source} blocks"
+            column: "estimated from "
+            + ("" if table.source == "measured" else f"{table.source} ")
+            + ("blocks, some interpolated" if table.units.interpolated.any() else "blocks")
             for column, table in self._bound.items()
         }
         return {**counted, **estimated}
@@ -67,6 +68,47 @@ class Costs:
         archs = np.stack([least.arch, most.arch])
         low, high = map(float, self.evaluate(archs)[column])
         return Extreme(least.arch, low), Extreme(most.arch, high)
+
+    def interpolated(self) -> list[str]:
+        """A line for each device whose table has blocks that were interpolated."""
+        return [
+            f"{device}: {table.units.interpolated.sum()} of {len(table.keys)} blocks are "
+            f"interpolated; measured ones that were left out it missed by {table.units.error:.1%}"
+            for device, table in self.tables.items()
+            if table.units.interpolated.any()
+        ]
+
+    def check_covered(
+        self, devices: Mapping[str, DeviceSpec], allow_interpolation: bool = False
+    ) -> None:
+        """Refuse tables that do not hold all blocks of the space.
+
+        Args:
+            devices: by the names of the tables.
+            allow_interpolation: whether what could be interpolated has been.
+
+        Raises:
+            InputError: a line for each of them, with the command that fills it.
+        """
+        name = self.blocks.space.name
+        problems = []
+        for device, table in self.tables.items():
+            if not table.missing:
+                continue
+            command = f"nas profile {name} --device {device}"
+            if devices[device].runner is None:
+                command = elsewhere_command(device, name)
+            problems.append(
+                f"device {device!r} has no complete table for space {name!r}: "
+                f"{len(table.missing)} of {len(table.keys)} blocks missing; run: {command}"
+                + (
+                    " (too few measured blocks are of their kinds to interpolate them)"
+                    if allow_interpolation
+                    else ", or set allow_interpolation: true"
+                )
+            )
+        if problems:
+            raise InputError(problems)
 
     def check_known(self, wanted: Sequence[Objective | Constraint]) -> None:
         """Refuse a metric that a device has no figures for.

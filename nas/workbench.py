@@ -81,7 +81,8 @@ class Workbench:
     def costs(self) -> Costs:
         """Costs of populations on all devices."""
         blocks = self.executors.blocks
-        bound = {name: item.bind(self.space, blocks) for name, item in self.tables.items()}
+        allow = self.experiment.allow_interpolation
+        bound = {name: item.bind(self.space, blocks, allow) for name, item in self.tables.items()}
         energy = {name: item.bind_energy(self.space, blocks) for name, item in self.tables.items()}
         return Costs(blocks, bound, {name: item for name, item in energy.items() if item})
 

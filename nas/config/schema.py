@@ -181,6 +181,10 @@ class Experiment(BaseModel):
     devices: tuple[str, ...] = Field(
         min_length=1, description="What the networks run on; `nas devices` lists them."
     )
+    allow_interpolation: bool = Field(
+        default=False,
+        description="Estimate blocks that a device's table lacks from those that it has.",
+    )
     objectives: tuple[Objective, ...] = Field(min_length=1, description="What a front is made of.")
     constraints: tuple[Constraint, ...] = Field(
         default=(), description="What every result must meet."

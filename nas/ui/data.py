@@ -95,6 +95,8 @@ class TableFacts:
         missing: keys of the units that it does not hold.
         provenance: host, processor, runtime, date … of its sessions, newest last.
         source: how the units came by their values.
+        interpolated: units that it does not hold and that others gave.
+        interpolation_error: mean relative error of that for units that it holds.
     """
 
     device: str
@@ -104,6 +106,8 @@ class TableFacts:
     missing: Sequence[str]
     provenance: Sequence[Mapping[str, Any]]
     source: str = "measured"
+    interpolated: int = 0
+    interpolation_error: float = float("nan")
 
 
 @dataclass(frozen=True)

@@ -64,7 +64,7 @@ def table_facts(table: LatencyTable, bound: BoundTable) -> TableFacts:
     return TableFacts(
         device=table.device,
         needed=len(bound.keys),
-        measured=len(bound.keys) - len(missing),
+        measured=len(bound.keys) - len(missing) - int(bound.units.interpolated.sum()),
         networks=len(table.networks_of(bound.space)),
         missing=missing,
         provenance=[
@@ -79,6 +79,8 @@ def table_facts(table: LatencyTable, bound: BoundTable) -> TableFacts:
             for session in table.sessions
         ],
         source=bound.source,
+        interpolated=int(bound.units.interpolated.sum()),
+        interpolation_error=bound.units.error,
     )
 
 

@@ -241,6 +241,11 @@ def _table_facts(facts: TableFacts) -> str:
         f"{facts.measured} of the {facts.needed} distinct blocks that the space can emit were {how}"
         + (f"; {missing} are missing, and networks with them have no estimate." if missing else ".")
     ]
+    if facts.interpolated:
+        lines.append(
+            f"{facts.interpolated} more were interpolated from blocks of the same kind; of those "
+            f"that are known it missed the ones left out by {facts.interpolation_error:.1%}."
+        )
     if facts.networks:
         lines.append(
             f"What a sum of blocks misses, and the bounds, were fitted on {facts.networks} whole "

@@ -76,3 +76,29 @@ def test_a_metric_that_nothing_evaluates_is_told_of(table: LatencyTable) -> None
     sram = Constraint(metric="peak_sram_kib", device="fake", upper=3)
     with pytest.raises(InputError, match="peak_sram_kib@fake: this metric can't be evaluated"):
         costs(table).check_known([sram])
+
+
+def test_a_table_with_gaps_is_refused_with_the_command(table: LatencyTable) -> None:
+    gone = next(iter(table.units))
+    lacking = replace(table, units={k: v for k, v in table.units.items() if k != gone})
+    lacking = Costs(BLOCKS, {"fake": lacking.bind(SPACE, BLOCKS)})
+    with pytest.raises(InputError) as caught:
+        lacking.check_covered({"fake": FAKE})
+    (line,) = caught.value.problems
+    assert f"1 of {len(BLOCKS.keys)} blocks missing; run: nas profile" in line
+    assert "allow_interpolation: true" in line
+    with pytest.raises(InputError, match="too few measured blocks are of their kinds"):
+        lacking.check_covered({"fake": FAKE}, allow_interpolation=True)
+    costs(table).check_covered({"fake": FAKE})
+
+
+def test_what_was_interpolated_is_said(table: LatencyTable) -> None:
+    bound = table.bind(SPACE, BLOCKS)
+    which = np.arange(len(bound.keys)) == 2
+    units = replace(bound.units, interpolated=which, error=0.031)
+    filled = Costs(BLOCKS, {"fake": replace(bound, units=units)})
+    (line,) = filled.interpolated()
+    assert f"1 of {len(bound.keys)} blocks are interpolated" in line
+    assert line.endswith("missed by 3.1%")
+    assert filled.sources()["latency_ms@fake"] == "estimated from blocks, some interpolated"
+    assert costs(table).interpolated() == []
