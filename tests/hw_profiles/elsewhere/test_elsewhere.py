@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 
@@ -235,6 +236,20 @@ def test_models_share_their_weights_and_stay_finite(folder: Path) -> None:
         for output in session.run(None, feeds):
             assert np.isfinite(np.asarray(output)).all()
             assert np.asarray(output).std() > 0
+
+
+def test_a_worklist_in_8_bits_holds_quantised_models(tmp_path: Path) -> None:
+    (tmp_path / "device.yaml").write_text("id: board8\nkind: cpu\nrunner: null\ndtype: int8\n")
+    done = export_worklist(SPACE, load_device(tmp_path), tmp_path / "w.zip", networks=1)
+    with zipfile.ZipFile(tmp_path / "w.zip") as archive:
+        archive.extractall(tmp_path)
+    models = tmp_path / done.folder / "models"
+    assert len(list(models.glob("*.onnx"))) == done.models + 1
+    (network,) = models.glob("network*.onnx")
+    weights = {item.data_type for item in onnx.load(network).graph.initializer}
+    assert onnx.TensorProto.INT8 in weights
+    run = measure.load(str(network), 1, 1, np.random.default_rng(0))
+    assert run() is None
 
 
 def test_the_script_measures_and_goes_on_where_it_was_stopped(
