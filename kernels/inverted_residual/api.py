@@ -18,7 +18,10 @@ OPERATION = Operation(
 
 
 class Weights(NamedTuple):
-    """Parameters with batch norm folded; a block that does not expand has None twice."""
+    """Parameters with batch norm folded.
+
+    A block that does not expand has None twice, one without squeeze-and-excitation at the end.
+    """
 
     expand: Float[Array, "i e"] | None
     expand_bias: Float[Array, " e"] | None
@@ -26,6 +29,10 @@ class Weights(NamedTuple):
     depthwise_bias: Float[Array, " e"]
     project: Float[Array, "e o"]
     project_bias: Float[Array, " o"]
+    squeeze: Float[Array, "e r"] | None = None
+    squeeze_bias: Float[Array, " r"] | None = None
+    excite: Float[Array, "r e"] | None = None
+    excite_bias: Float[Array, " e"] | None = None
 
 
 def inverted_residual(
@@ -35,23 +42,24 @@ def inverted_residual(
     padding: int,
     activation: str,
     adds: bool,
-    active: Int[Array, "4"] | None = None,
+    active: Int[Array, " sizes"] | None = None,
     *,
     implementation: str | None = None,
 ) -> Float[Array, "n oh ow o"]:
     """Expand by a pointwise convolution, filter each channel, project: wide maps stay inside.
 
-    Sandler et al., "MobileNetV2: Inverted Residuals and Linear Bottlenecks", CVPR 2018, §3.3.
+    Sandler et al., "MobileNetV2: Inverted Residuals and Linear Bottlenecks", CVPR 2018, §3.3; with
+    the squeeze-and-excitation of Howard et al., "Searching for MobileNetV3", ICCV 2019, §5.3.
 
     Args:
         x: maps, channels last.
-        weights: of the three convolutions.
+        weights: of the three convolutions, and of the two layers that squeeze and excite.
         stride: of the depthwise convolution.
         padding: of the depthwise convolution.
         activation: after the first two, a name in `kernels.epilogue.ACTIVATIONS`.
         adds: whether `x` is added to the result.
-        active: live input channels, kernel size, expanded and output channels, as run-time data;
-            see `depthwise_conv` and `pointwise_conv`.
+        active: live input channels, kernel size, expanded and output channels, and squeezed ones
+            where there are any, as run-time data; see `depthwise_conv` and `pointwise_conv`.
         implementation: a name in `OPERATION.modules`; default: the fastest that runs here.
 
     Raises:

@@ -3,6 +3,7 @@
 from functools import partial
 from pathlib import Path
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
@@ -24,7 +25,7 @@ def inverted_residual(
     padding: int,
     activation: str,
     adds: bool,
-    active: Int[Array, "4"] | None,
+    active: Int[Array, " sizes"] | None,
 ) -> Float[Array, "n oh ow o"]:
     """The same values as `reference.inverted_residual`, and the gradients of that.
 
@@ -34,37 +35,38 @@ def inverted_residual(
     if x.size == 0:
         raise NotImplementedError("no images")
     _LIBRARY.check(x, *(weight for weight in weights if weight is not None))
-    kernel, _, wide = weights.depthwise.shape
     if active is None:
-        active = jnp.array((x.shape[3], kernel, wide, weights.project.shape[1]), jnp.int32)
+        kernel, _, wide = weights.depthwise.shape
+        sizes = (x.shape[3], kernel, wide, weights.project.shape[1])
+        squeezed = () if weights.squeeze is None else weights.squeeze.shape[1:]
+        active = jnp.array(sizes + squeezed, jnp.int32)
     fixed = {"stride": stride, "padding": padding, "activation": activation, "adds": adds}
 
+    arrays, tree = jax.tree.flatten(weights)
+
     def direct(x: Array, live: Array, *arrays: Array) -> Array:
-        return _forward(x, live, arrays, **fixed)
+        return _forward(x, live, tree.unflatten(arrays), **fixed)
 
     def parts(x: Array, live: Array, *arrays: Array) -> Array:
-        every = arrays if len(arrays) == len(weights) else (None, None, *arrays)
-        return composed(x, Weights._make(every), active=live, **fixed)
+        return composed(x, tree.unflatten(arrays), active=live, **fixed)
 
-    arrays = (weight for weight in weights if weight is not None)
     return fused(direct, parts)(x, active.astype(jnp.int32), *arrays)
 
 
 def _forward(
     x: Array,
     live: Array,
-    arrays: tuple[Array, ...],
+    weights: Weights,
     stride: int,
     padding: int,
     activation: str,
     adds: bool,
 ) -> Array:
-    *expand, depthwise, depthwise_bias, project, project_bias = arrays
     empty = jnp.zeros(0, jnp.float32)
-    size = ((edge + 2 * padding - depthwise.shape[0]) // stride + 1 for edge in x.shape[1:3])
-    call = _LIBRARY.call(_FORWARD, ((x.shape[0], *size, project.shape[1]),))
+    kernel, outputs = weights.depthwise.shape[0], weights.project.shape[1]
+    size = ((edge + 2 * padding - kernel) // stride + 1 for edge in x.shape[1:3])
+    call = _LIBRARY.call(_FORWARD, ((x.shape[0], *size, outputs),))
     run = partial(call, stride=np.int64(stride), padding=np.int64(padding), adds=adds)
-    first = expand or (empty, empty)
-    rest = (depthwise, depthwise_bias, project, project_bias)
-    (y,) = run(x, *first, *rest, live, activation=NUMBER[activation])
+    arrays = (empty if weight is None else weight for weight in weights)
+    (y,) = run(x, *arrays, live, activation=NUMBER[activation])
     return y

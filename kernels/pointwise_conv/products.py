@@ -49,6 +49,7 @@ class Products:
         x: Float[Array, "*n i"],
         weight: Float[Array, "i o"],
         active: Int[Array, "2"] | None,
+        scale: Float[Array, "m i"] | None,
         bias: Float[Array, " o"] | None,
         activation: str,
     ) -> Float[Array, "*n o"]:
@@ -61,6 +62,8 @@ class Products:
             raise NotImplementedError(f"float32 or bfloat16, not {x.dtype} and {weight.dtype}")
         if x.size == 0:
             raise NotImplementedError("no pixels")
+        if scale is not None:
+            x = x * scale.reshape(scale.shape[:1] + (1,) * (x.ndim - 2) + scale.shape[1:])
         live = jnp.array(weight.shape, jnp.int32) if active is None else active.astype(jnp.int32)
         # Nothing in means nothing out, and the other way round.
         live = jnp.where(jnp.min(live) > 0, live, jnp.zeros_like(live))

@@ -14,6 +14,9 @@ LIVE_AXES: Mapping[str, tuple[str, tuple[int, ...]]] = {
     "batch_norm": ("scale", (0,)),
 }
 
+# Ops that work on each channel by itself: what is dead before is dead after.
+CHANNELWISE = ("global_pool", "hsigmoid")
+
 
 def fused_activations(graph: Graph) -> dict[str, Node]:
     """Activations that alone read a node of our kernels, by its name: one pass computes both."""
@@ -28,12 +31,57 @@ def fused_activations(graph: Graph) -> dict[str, Node]:
 
 
 @dataclass(frozen=True)
+class Scaled:
+    """A map times a factor of each image and channel, which a pointwise convolution alone reads.
+
+    Args:
+        map: the name of the map.
+        factors: the name of the factors, a map of one pixel.
+        product: the node that multiplies them.
+    """
+
+    map: str
+    factors: str
+    product: Node
+
+    @property
+    def inputs(self) -> tuple[str, str]:
+        """What the convolution reads in place of the product."""
+        return self.map, self.factors
+
+
+def scaled_inputs(graph: Graph) -> dict[str, Scaled]:
+    """Such products by the name of the pointwise convolution, which multiplies as it reads."""
+    found = {}
+    for node in graph.nodes:
+        product = graph.by_name.get(node.inputs[0]) if node.op == "pointwise" else None
+        if product is None or product.op != "mul" or product.name in graph.outputs:
+            continue
+        left, right = product.inputs
+        if graph.type_of(right).shape[:-1] != (1, 1):
+            left, right = right, left
+        if graph.type_of(right).shape[:-1] == (1, 1) and len(graph.readers[product.name]) == 1:
+            found[node.name] = Scaled(left, right, product)
+    return found
+
+
+@dataclass(frozen=True)
+class SqueezeExcite:
+    """The pointwise convolutions that make a block's factors of its means, and all names."""
+
+    squeeze: Node
+    excite: Node
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class InvertedResidual:
     """The nodes of an inverted residual with folded batch norm.
 
     Args:
         expand: the first pointwise convolution, if there is one.
         depthwise: the convolution in the middle.
+        squeeze_excite: what scales the map after it, if there is that.
         project: the last pointwise convolution.
         activation: the op after the first two.
         add: the node that adds the block's input, if there is one.
@@ -41,6 +89,7 @@ class InvertedResidual:
 
     expand: Node | None
     depthwise: Node
+    squeeze_excite: SqueezeExcite | None
     project: Node
     activation: str
     add: Node | None
@@ -61,9 +110,14 @@ def inverted_residuals(graph: Graph) -> dict[str, InvertedResidual]:
     readers = graph.readers
     activations = fused_activations(graph)
     behind = {after.name: graph.by_name[name] for name, after in activations.items()}
+    scaled = scaled_inputs(graph)
     out: dict[str, InvertedResidual] = {}
     for project in graph.nodes:
-        depthwise = _sole_source(project, "depthwise", behind, readers)
+        excited = _squeeze_excite(graph, scaled.get(project.name), behind)
+        if excited is None:
+            depthwise = _sole_source(project, "depthwise", behind, readers)
+        else:
+            depthwise = behind[scaled[project.name].map]
         if project.op != "pointwise" or project.name in activations or depthwise is None:
             continue
         expand = _sole_source(depthwise, "pointwise", behind, readers)
@@ -78,9 +132,10 @@ def inverted_residuals(graph: Graph) -> dict[str, InvertedResidual]:
             project.name,
         }
         add = after[0] if adds else None
-        block = InvertedResidual(expand, depthwise, project, kinds.pop(), add)
+        block = InvertedResidual(expand, depthwise, excited, project, kinds.pop(), add)
         names = [node.name for node in convolutions] + ([add.name] if add else [])
         names += [activations[node.name].name for node in convolutions[:-1]]
+        names += excited.names if excited else ()
         if not (set(names) - {block.output.name}) & set(graph.outputs):
             out |= dict.fromkeys(names, block)
     return out
@@ -93,3 +148,32 @@ def _sole_source(
     source = behind.get(node.inputs[0]) if node.inputs else None
     alone = source is not None and len(readers[node.inputs[0]]) == 1
     return source if source is not None and alone and source.op == op else None
+
+
+def _squeeze_excite(
+    graph: Graph, scaled: Scaled | None, behind: Mapping[str, Node]
+) -> SqueezeExcite | None:
+    """What makes the factors of an activated depthwise convolution of its own means, if it does.
+
+    The means pass a pointwise convolution, relu, another one and a hard sigmoid, and nothing else
+    reads any of this.
+    """
+    depthwise = None if scaled is None else behind.get(scaled.map)
+    if scaled is None or depthwise is None or depthwise.op != "depthwise":
+        return None
+    gate = graph.by_name.get(scaled.factors)
+    excite = graph.by_name.get(gate.inputs[0]) if gate and gate.op == "hsigmoid" else None
+    squeeze = behind.get(excite.inputs[0]) if excite and excite.op == "pointwise" else None
+    pool = graph.by_name.get(squeeze.inputs[0]) if squeeze and squeeze.op == "pointwise" else None
+    if gate is None or excite is None or squeeze is None or pool is None:
+        return None
+    relu = graph.by_name[excite.inputs[0]]
+    sole = (gate, excite, relu, pool)
+    fits = (
+        (pool.op, relu.op, pool.inputs[0]) == ("global_pool", "relu", scaled.map)
+        and all("bias" in node.params for node in (squeeze, excite))
+        and all(len(graph.readers[node.name]) == 1 for node in sole)
+        and {node.name for node in graph.readers[scaled.map]} == {pool.name, scaled.product.name}
+    )
+    nodes = (pool, squeeze, relu, excite, gate, scaled.product)
+    return SqueezeExcite(squeeze, excite, tuple(node.name for node in nodes)) if fits else None

@@ -12,7 +12,12 @@ from kernels.conv.api import conv
 from kernels.depthwise_conv.api import depthwise_conv
 from kernels.inverted_residual.api import Weights, inverted_residual
 from kernels.pointwise_conv.api import pointwise_conv
-from search_spaces.ir.fusion import InvertedResidual, fused_activations, inverted_residuals
+from search_spaces.ir.fusion import (
+    InvertedResidual,
+    fused_activations,
+    inverted_residuals,
+    scaled_inputs,
+)
 from search_spaces.ir.graph import DType, Graph, Node, ParamSpec
 from search_spaces.ir.masking import Active
 
@@ -48,8 +53,10 @@ def apply(
     batch_stats: Stats = {}
     fused = fused_activations(graph)
     blocks = inverted_residuals(graph)
+    scaled = scaled_inputs(graph)
+    products = {inputs.product.name for inputs in scaled.values()}
     for node in graph.nodes:
-        if node.name in values:
+        if node.name in values or node.name in products:
             continue
         if node.out.dtype != DType.FLOAT32:
             raise ValueError(f"{node.name}: only float32 is interpreted, not {node.out.dtype}")
@@ -58,12 +65,13 @@ def apply(
             if node is block.output:
                 values[node.name] = _inverted_residual(block, params, values[block.input], active)
             continue
-        xs = [values[name] for name in node.inputs]
+        inputs = scaled[node.name].inputs if node.name in scaled else node.inputs
+        xs = [values[name] for name in inputs]
         own = params.get(node.name, {})
         live = None
         if active is not None:
             live = active.sizes.get(node.name)
-            named = zip(node.inputs, xs, strict=True)
+            named = zip(inputs, xs, strict=True)
             xs = [active.cleared(x, name, node) for name, x in named]
         after = fused.get(node.name)
         finish = {"bias": own.get("bias"), "activation": after.op if after else "none"}
@@ -79,7 +87,8 @@ def apply(
             if stats is None:
                 batch_stats[node.name] = dict(zip(("mean", "var"), moments, strict=True))
         elif node.op == "pointwise":
-            out = pointwise_conv(xs[0], own["weight"], live, **finish)
+            scale = xs[1].reshape(len(xs[1]), -1) if node.name in scaled else None
+            out = pointwise_conv(xs[0], own["weight"], live, scale=scale, **finish)
         elif node.op in ("gate", "select"):
             if switches is None:
                 raise ValueError(
@@ -112,6 +121,15 @@ def _inverted_residual(
         project["weight"],
         project["bias"],
     )
+    if block.squeeze_excite is not None:
+        squeeze = params[block.squeeze_excite.squeeze.name]
+        excite = params[block.squeeze_excite.excite.name]
+        weights = weights._replace(
+            squeeze=squeeze["weight"],
+            squeeze_bias=squeeze["bias"],
+            excite=excite["weight"],
+            excite_bias=excite["bias"],
+        )
     stride, padding = _numbers(block.depthwise, "stride", "padding")
     fixed = (stride, padding, block.activation, block.add is not None)
     if active is None:
@@ -121,8 +139,8 @@ def _inverted_residual(
     return out if block.add is None else active.cleared(out, block.project.name, block.add)
 
 
-def _live_sizes(block: InvertedResidual, weights: Weights, active: Active) -> Int[Array, "4"]:
-    """Live input channels, kernel size, expanded and output channels."""
+def _live_sizes(block: InvertedResidual, weights: Weights, active: Active) -> Int[Array, " sizes"]:
+    """Live input channels, kernel size, expanded and output channels, and squeezed ones if any."""
     kernel, _, wide = weights.depthwise.shape
     middle = active.sizes.get(block.depthwise.name, jnp.array((kernel, wide), jnp.int32))
     last = active.sizes.get(block.project.name, jnp.array(weights.project.shape, jnp.int32))
@@ -130,7 +148,11 @@ def _live_sizes(block: InvertedResidual, weights: Weights, active: Active) -> In
     if block.expand is not None and weights.expand is not None:
         whole = jnp.array(weights.expand.shape, jnp.int32)
         first = active.sizes.get(block.expand.name, whole)[:1]
-    return jnp.concatenate([first, middle, last[1:]])
+    sizes = [first, middle, last[1:]]
+    if block.squeeze_excite is not None and weights.squeeze is not None:
+        whole = jnp.array(weights.squeeze.shape, jnp.int32)
+        sizes.append(active.sizes.get(block.squeeze_excite.squeeze.name, whole)[1:])
+    return jnp.concatenate(sizes)
 
 
 def init(graph: Graph, key: Array) -> dict[str, dict[str, Array]]:

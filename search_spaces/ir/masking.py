@@ -8,7 +8,7 @@ from jax import Array, lax
 from jaxtyping import Float, Int
 
 from search_spaces.ir.elastic import Elastic
-from search_spaces.ir.fusion import LIVE_AXES, fused_activations
+from search_spaces.ir.fusion import CHANNELWISE, LIVE_AXES, fused_activations, scaled_inputs
 from search_spaces.ir.graph import Graph, Node
 
 
@@ -64,12 +64,15 @@ def active_of(elastic: Elastic, graph: Graph, slots: Int[Array, " s"]) -> Active
     found = {(s.node, s.param, s.axis): slots[i] for i, s in enumerate(elastic.sizes)}
     sizes: dict[str, Array] = {}
     borders: dict[tuple[str, str], Array] = {}
-    written: dict[str, Array] = {}  # live channels of maps that our kernels write
-    fused = fused_activations(graph)
+    written: dict[str, Array] = {}  # live channels of maps that may hold anything beyond
+    fused, scaled = fused_activations(graph), scaled_inputs(graph)
+    products = {inputs.product.name for inputs in scaled.values()}
     for node in graph.nodes:
-        if node.name in written:
+        if node.name in written or node.name in products:
             continue
-        source = node.inputs[0]
+        if node.op in CHANNELWISE and node.inputs[0] in written:
+            written[node.name] = written[node.inputs[0]]
+            continue
         if node.op not in LIVE_AXES:
             borders |= {(x, node.name): written[x] for x in node.inputs if x in written}
             continue
@@ -81,8 +84,9 @@ def active_of(elastic: Elastic, graph: Graph, slots: Int[Array, " s"]) -> Active
         pairs = zip(live, whole, strict=True)
         sizes[node.name] = jnp.stack([w if size is None else size for size, w in pairs])
         reads, writes = live[-2] if node.op in ("conv", "pointwise") else live[-1], live[-1]
-        if reads is not None and source not in written:
-            borders[source, node.name] = reads
+        inputs = scaled[node.name].inputs if node.name in scaled else node.inputs
+        if reads is not None:
+            borders |= {(x, node.name): reads for x in inputs if x not in written}
         if writes is not None:
             written[node.name] = writes
             if node.name in fused:

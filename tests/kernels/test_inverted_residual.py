@@ -31,7 +31,7 @@ def run(name, x, weights, spec, activation="relu", active=None):
 
 def operands(spec, batch=5):
     x, *arrays = spec.operands(batch, jax.random.key(0))
-    return x, api.Weights._make(arrays if len(arrays) == 6 else (None, None, *arrays))
+    return x, spec.weights(arrays)
 
 
 def assert_close(found, expected):
@@ -39,7 +39,7 @@ def assert_close(found, expected):
 
 
 @pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec.name)
-def test_equals_three_convolutions(spec):
+def test_equals_its_parts(spec):
     x, weights = operands(spec)
     assert_close(run("cpu", x, weights, spec), run("reference", x, weights, spec))
 
@@ -60,11 +60,15 @@ def test_any_number_of_images(batch):
     assert_close(run("cpu", x, weights, spec), run("reference", x, weights, spec))
 
 
-@pytest.mark.parametrize("active", [(17, 3, 20, 17), (9, 1, 50, 5), (17, 3, 0, 17)], ids=str)
+ACTIVE = [(17, 3, 20, 17), (9, 1, 50, 5), (17, 3, 0, 17), (9, 1, 20, 17, 13), (17, 3, 50, 5, 6)]
+
+
+@pytest.mark.parametrize("active", ACTIVE, ids=str)
 @pytest.mark.parametrize("name", [*api.OPERATION.modules])
 def test_active_equals_the_smaller_block(name, active):
-    spec = Spec(9, 17, 50, 17)
-    i, k, e, o = active
+    spec = Spec(9, 17, 50, 17, squeezed=13 if len(active) > 4 else 0)
+    i, k, e, o, *_ = active
+    r = active[4] if spec.squeezed else 0
     x, whole = operands(spec)
     assert whole.expand is not None
     assert whole.expand_bias is not None
@@ -77,9 +81,15 @@ def test_active_equals_the_smaller_block(name, active):
         whole.depthwise_bias[:e],
         whole.project[:e, :o],
         whole.project_bias[:o],
+        *(
+            (whole.squeeze[:e, :r], whole.squeeze_bias[:r], whole.excite[:r, :e])
+            + (whole.excite_bias[:e],)
+            if spec.squeezed
+            else ()
+        ),
     )
     taps = jnp.zeros_like(whole.depthwise).at[middle, middle].set(whole.depthwise[middle, middle])
-    inner = Spec(9, i, e, o, kernel=k)
+    inner = Spec(9, i, e, o, kernel=k, squeezed=r)
     y = run(name, x, whole._replace(depthwise=taps), spec, active=jnp.array(active, jnp.int32))
     if e == 0:
         expected = jnp.broadcast_to(whole.project_bias, x.shape) + x
@@ -91,7 +101,7 @@ def test_active_equals_the_smaller_block(name, active):
 
 
 def test_its_gradient_is_that_of_its_parts():
-    spec = BY_NAME["9x9x17_50_17_k3_s1"]
+    spec = BY_NAME["9x9x17_50_17_k3_s1_se13"]
     x, weights = operands(spec, 2)
 
     def loss(name):

@@ -87,6 +87,43 @@ def test_nothing_lives(name, active):
         np.testing.assert_array_equal(found, 0)
 
 
+# Images of less and of more pixels than a tile has rows.
+@pytest.mark.parametrize("edge", [2, 9])
+@pytest.mark.parametrize("name", [*api.OPERATION.modules])
+def test_scale_equals_a_product_before(name, edge):
+    x, weight, g = arrays((7, edge, edge), 33, 20)
+    scale, bias = arrays((7,), 33, 20, seed=1)[0], arrays((), 1, 20)[2]
+    live = jnp.array((18, 13), jnp.int32)
+
+    def loss(x, weight, scale, bias, fused, activation):
+        product = x if fused else x * scale[:, None, None]
+        y = api.pointwise_conv(
+            product,
+            weight,
+            live,
+            scale=scale if fused else None,
+            bias=bias,
+            activation=activation,
+            implementation=name if fused else "reference",
+        )
+        return jnp.sum((y * g)[..., :13])
+
+    dirty = scale.at[:, 18:].set(jnp.nan)
+    try:
+        for activation in ("none", "hswish"):
+            with interpreted():
+                grad = jax.value_and_grad(loss, (0, 1, 2, 3))
+                value, found = grad(x, weight, dirty, bias, True, activation)
+            expected_value, expected = grad(x, weight, scale, bias, False, activation)
+            np.testing.assert_allclose(value, expected_value, rtol=1e-4)
+            np.testing.assert_allclose(found[0][..., :18], expected[0][..., :18], atol=1e-4)
+            np.testing.assert_allclose(found[1], expected[1], atol=1e-3)
+            np.testing.assert_allclose(found[2][:, :18], expected[2][:, :18], atol=1e-3)
+            np.testing.assert_allclose(found[3], expected[3], atol=1e-3)
+    except NotImplementedError as error:
+        pytest.skip(str(error))
+
+
 # Two rows are fewer than a TPU's kernel can load.
 @pytest.mark.parametrize("rows", [(3, 5, 5), (2, 1, 1)])
 @pytest.mark.parametrize("name", ["pallas_gpu", "pallas_tpu"])

@@ -3,7 +3,7 @@ from functools import cached_property
 
 import pytest
 
-from search_spaces.ir.fusion import fused_activations, inverted_residuals
+from search_spaces.ir.fusion import fused_activations, inverted_residuals, scaled_inputs
 from search_spaces.ir.passes import fold_batchnorm
 from search_spaces.registry import create
 from search_spaces.space import Knob, SearchSpace
@@ -32,8 +32,9 @@ def blocks_of(graph):
     return {id(block): block for block in inverted_residuals(graph).values()}.values()
 
 
-def test_every_block_of_a_folded_mobilenet_is_one():
-    blocks = [*blocks_of(fold_batchnorm(mobilenet(False)))]
+@pytest.mark.parametrize("squeeze_excite", [False, True])
+def test_every_block_of_a_folded_mobilenet_is_one(squeeze_excite):
+    blocks = [*blocks_of(fold_batchnorm(mobilenet(squeeze_excite)))]
     assert [block.project.name.rpartition("/")[0] for block in blocks] == [
         "stem",
         "s0/b0",
@@ -44,12 +45,23 @@ def test_every_block_of_a_folded_mobilenet_is_one():
     assert [block.expand is None for block in blocks] == [True, False, False, False, False]
     assert [block.add is None for block in blocks] == [False, False, False, True, False]
     assert [block.activation for block in blocks] == ["relu"] * 3 + ["hswish"] * 2
+    excited = [block.squeeze_excite is not None for block in blocks]
+    assert excited == [False] + [squeeze_excite] * 4
 
 
-def test_none_before_batch_norm_is_folded_nor_around_squeeze_and_excitation():
+def test_none_before_batch_norm_is_folded():
     assert not inverted_residuals(mobilenet(False))
-    folded = inverted_residuals(fold_batchnorm(mobilenet(True)))
-    assert {block.project.name for block in folded.values()} == {"stem/project"}
+    assert not inverted_residuals(mobilenet(True))
+
+
+def test_a_projection_multiplies_as_it_reads():
+    found = scaled_inputs(mobilenet(True))
+    assert [(name, scaled.inputs) for name, scaled in found.items()][0] == (
+        "s0/b0/project",
+        ("s0/b0/depthwise_act", "s0/b0/se/hsigmoid"),
+    )
+    assert len(found) == 4
+    assert not scaled_inputs(mobilenet(False))
 
 
 @dataclass(frozen=True)
@@ -74,12 +86,24 @@ class _Block(SearchSpace):
             z = b.depthwise("depthwise", y, 3, bias=True)
             z = b.activation("second", z, "hswish" if self.kind == "mixed" else "relu")
             z = b.add("peek", y, z) if self.kind == "peek" else z
+            z = self._excited(b, y, z) if self.kind.startswith("se") else z
             z = b.pointwise("project", z, 8, bias=True)
             z = b.activation("third", z, "relu") if self.kind == "activated" else z
             return b.add("add", x, z)
 
+    def _excited(self, b, y, z):
+        """With means of another map, with another gate, with a gate that is read twice."""
+        pooled = b.node("pool", "global_pool", (y if self.kind == "se_other" else z,))
+        h = b.activation("relu", b.pointwise("squeeze", pooled, 8, bias=True), "relu")
+        gate = "sigmoid" if self.kind == "se_gate" else "hsigmoid"
+        h = b.activation("gate", b.pointwise("excite", h, 16, bias=True), gate)
+        out = b.node("mul", "mul", (z, h))
+        return b.node("again", "mul", (out, h)) if self.kind == "se_twice" else out
 
-@pytest.mark.parametrize("kind", ["peek", "mixed", "activated", "bare"])
+
+@pytest.mark.parametrize(
+    "kind", ["peek", "mixed", "activated", "bare", "se_other", "se_gate", "se_twice"]
+)
 def test_what_only_looks_like_one_is_left_alone(kind):
     space = _Block(kind)
     assert not inverted_residuals(space.build(space.largest()))
