@@ -66,12 +66,15 @@ def active_of(elastic: Elastic, graph: Graph, slots: Int[Array, " s"]) -> Active
     borders: dict[tuple[str, str], Array] = {}
     written: dict[str, Array] = {}  # live channels of maps that may hold anything beyond
     fused, scaled = fused_activations(graph), scaled_inputs(graph)
+    optional = [n.name.removesuffix("gate") for n in graph.nodes if n.op == "gate"]
     products = {inputs.product.name for inputs in scaled.values()}
     for node in graph.nodes:
         if node.name in written or node.name in products:
             continue
-        if node.op in CHANNELWISE and node.inputs[0] in written:
-            written[node.name] = written[node.inputs[0]]
+        source = node.inputs[0]
+        scope = next((s for s in optional if node.name.startswith(s)), "")
+        if node.op in CHANNELWISE and source in written and source.startswith(scope):
+            written[node.name] = written[source]
             continue
         if node.op not in LIVE_AXES:
             borders |= {(x, node.name): written[x] for x in node.inputs if x in written}
@@ -86,7 +89,9 @@ def active_of(elastic: Elastic, graph: Graph, slots: Int[Array, " s"]) -> Active
         reads, writes = live[-2] if node.op in ("conv", "pointwise") else live[-1], live[-1]
         inputs = scaled[node.name].inputs if node.name in scaled else node.inputs
         if reads is not None:
-            borders |= {(x, node.name): reads for x in inputs if x not in written}
+            # In an absent block nothing lives, so nothing writes the gradient of what it reads.
+            outside = (x for x in inputs if x not in written or not x.startswith(scope))
+            borders |= {(x, node.name): reads for x in outside}
         if writes is not None:
             written[node.name] = writes
             if node.name in fused:

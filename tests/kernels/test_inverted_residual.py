@@ -81,13 +81,14 @@ def test_active_equals_the_smaller_block(name, active):
         whole.depthwise_bias[:e],
         whole.project[:e, :o],
         whole.project_bias[:o],
-        *(
-            (whole.squeeze[:e, :r], whole.squeeze_bias[:r], whole.excite[:r, :e])
-            + (whole.excite_bias[:e],)
-            if spec.squeezed
-            else ()
-        ),
     )
+    if spec.squeezed:
+        small = small._replace(
+            squeeze=whole.squeeze[:e, :r],
+            squeeze_bias=whole.squeeze_bias[:r],
+            excite=whole.excite[:r, :e],
+            excite_bias=whole.excite_bias[:e],
+        )
     taps = jnp.zeros_like(whole.depthwise).at[middle, middle].set(whole.depthwise[middle, middle])
     inner = Spec(9, i, e, o, kernel=k, squeezed=r)
     y = run(name, x, whole._replace(depthwise=taps), spec, active=jnp.array(active, jnp.int32))

@@ -56,7 +56,7 @@ def test_none_before_batch_norm_is_folded():
 
 def test_a_projection_multiplies_as_it_reads():
     found = scaled_inputs(mobilenet(True))
-    assert [(name, scaled.inputs) for name, scaled in found.items()][0] == (
+    assert next((name, scaled.inputs) for name, scaled in found.items()) == (
         "s0/b0/project",
         ("s0/b0/depthwise_act", "s0/b0/se/hsigmoid"),
     )
