@@ -17,9 +17,10 @@ def inverted_residual(
     stride: int,
     features: int,
     activation: str,
-    squeeze_excite: bool,
+    squeeze_excite: bool = False,
+    residual: bool = True,
 ) -> Tensor:
-    """Expand, depthwise, squeeze-excite, project; a residual where the shape stays.
+    """Expand, depthwise, squeeze-excite, project; the `residual` only where the shape stays.
 
     Sandler et al., "MobileNetV2: Inverted Residuals and Linear Bottlenecks", CVPR 2018, §3.3, with
     the squeeze-and-excitation of MobileNetV3. Without `expanded` channels there is no expansion;
@@ -34,4 +35,4 @@ def inverted_residual(
     if squeeze_excite:
         y = b.squeeze_excite(y, divisible(b.channels(y) // 4))
     y = b.batch_norm("project_bn", b.pointwise("project", y, features))
-    return b.add("add", x, y) if b.shape(x) == b.shape(y) else y
+    return b.add("add", x, y) if residual and b.shape(x) == b.shape(y) else y

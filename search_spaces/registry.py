@@ -11,6 +11,8 @@ from search_spaces.space import SearchSpace
 _SPACES: Registry[type[SearchSpace]] = Registry(
     "space",
     {
+        "keyword_spotting": "search_spaces.keyword_spotting:KeywordSpotting",
+        "mcunet": "search_spaces.mcunet:McuNet",
         "mobilenet_v3": "search_spaces.mobilenet_v3:MobileNetV3",
         "nasbench_macro": "search_spaces.nasbench_macro:NasBenchMacro",
         "resnet": "search_spaces.resnet:ResNet",

@@ -28,6 +28,38 @@ class TestMobileNetV3(SpaceSuite):
     )
 
 
+class TestMcuNet(SpaceSuite):
+    space = create(
+        "mcunet",
+        resolution=(8,),
+        channels=1,
+        classes=4,
+        stem=16,
+        stem_stride=1,
+        widths=(8, 16),
+        strides=(1, 2),
+        width=(0.5, 1),
+        depth=(1, 2),
+        kernel=(3, 5),
+        expand=(2, 3),
+    )
+
+
+class TestKeywordSpotting(SpaceSuite):
+    space = create(
+        "keyword_spotting",
+        frames=9,
+        mels=6,
+        classes=3,
+        width=(5, 8),
+        stem_kernel=(3, 5),
+        stem_stride=1,
+        stride=(1, 2),
+        depth=(1, 2),
+        kernel=(1, 3),
+    )
+
+
 class TestNasBenchMacro(SpaceSuite):
     space = create(
         "nasbench_macro",
