@@ -1,9 +1,9 @@
 """The `data:` part of an experiment, one small model a loader. Imports nothing heavy."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 FASHION_MNIST_FOLDER = Path("/usr/share/datasets/fashion-mnist")
 
@@ -82,6 +82,51 @@ class ImageFolderConfig(_Loader):
     )
 
 
+class AudioFolderConfig(_Loader):
+    """WAV files in `train/<class>/`, and in `test/<class>/` where there is a test set.
+
+    Networks see log-mel spectrograms: images of time by frequency with one channel.
+    """
+
+    type: Literal["audio_folder"]
+    path: UserPath = Field(description="Folder with train/<class>/*.wav.")
+    sample_rate: int = Field(
+        default=16_000,
+        ge=1_000,
+        le=192_000,
+        description="Samples a second; files of another rate are resampled.",
+    )
+    seconds: float = Field(
+        default=1.0,
+        gt=0,
+        le=60,
+        description="Length of every sound: the rest is cut off, silence added to shorter ones.",
+    )
+    window_ms: float = Field(default=40, gt=0, description="Length of a frame in milliseconds.")
+    hop_ms: float = Field(
+        default=20, gt=0, description="From one frame to the next in milliseconds."
+    )
+    mels: int = Field(default=40, ge=4, le=256, description="Bands of frequency.")
+    lowest_hz: float = Field(
+        default=20, ge=0, description="Where the first band begins; the last ends at half the rate."
+    )
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.window_ms > self.seconds * 1000:
+            raise ValueError(
+                f"window_ms: {self.window_ms:g} ms are longer than the sounds "
+                f"({self.seconds:g} s): lower it"
+            )
+        if min(self.window_ms, self.hop_ms) * self.sample_rate < 1000:
+            raise ValueError("window_ms and hop_ms must be a sample long at least: raise them")
+        if self.lowest_hz * 2 >= self.sample_rate:
+            raise ValueError(
+                f"lowest_hz: {self.lowest_hz:g} is not below half of sample_rate: lower it"
+            )
+        return self
+
+
 class NpzConfig(_Loader):
     """A NumPy archive with x_train and y_train, and x_test and y_test where there is a test set."""
 
@@ -90,6 +135,11 @@ class NpzConfig(_Loader):
 
 
 DataConfig = Annotated[
-    DigitsConfig | FashionMnistConfig | Cifar10Config | ImageFolderConfig | NpzConfig,
+    DigitsConfig
+    | FashionMnistConfig
+    | Cifar10Config
+    | ImageFolderConfig
+    | NpzConfig
+    | AudioFolderConfig,
     Field(discriminator="type"),
 ]

@@ -13,6 +13,7 @@ from search_spaces.named import Registry
 LOADERS: Registry[Callable[[Any], Source]] = Registry(
     "loader",
     {
+        "audio_folder": "nas.data.audio_folder:read",
         "cifar10": "nas.data.cifar10:read",
         "digits": "nas.data.digits:read",
         "fashion_mnist": "nas.data.fashion_mnist:read",

@@ -95,7 +95,7 @@ def test_a_good_file_gives_its_values_and_the_defaults(write: Write) -> None:
             "type: cifar10",
             "type: cifar",
             "demo.yaml:3: data.type: must be 'digits', 'fashion_mnist', 'cifar10', "
-            "'image_folder', 'npz', got \"cifar\"; did you mean 'cifar10'?",
+            "'image_folder', 'npz', 'audio_folder', got \"cifar\"; did you mean 'cifar10'?",
         ),
         ("type: cifar10, ", "", "demo.yaml:3: data.type: this key is missing"),
         ("path: data/cifar10", "", "demo.yaml:3: data.path: this key is missing"),

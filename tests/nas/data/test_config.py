@@ -51,7 +51,7 @@ def test_each_type_has_a_loader():
 def test_an_unknown_loader_gets_a_suggestion():
     with pytest.raises(InputError, match=r"'fashion-mnist'; did you mean 'fashion_mnist'\?"):
         LOADERS.find("fashion-mnist")
-    with pytest.raises(InputError, match="there are: cifar10, digits"):
+    with pytest.raises(InputError, match="there are: audio_folder, cifar10, digits"):
         LOADERS.find("zzz")
 
 
