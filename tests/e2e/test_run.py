@@ -153,6 +153,16 @@ def test_a_run_is_never_overwritten(nas, finished, experiment):
     _refused(other, "another configuration")
 
 
+def test_a_run_of_an_earlier_release_goes_on(nas, finished, experiment, tmp_path):
+    """It did not know all keys of this one."""
+    earlier = shutil.copytree(finished, tmp_path / "earlier") / "config.resolved.yaml"
+    text = earlier.read_text()
+    assert "allow_interpolation: false\n" in text
+    earlier.write_text(text.replace("allow_interpolation: false\n", ""))
+    done = nas("run", experiment, "--folder", earlier.parent, "--resume")
+    assert done.returncode == 0, done.stderr
+
+
 def test_bad_input_is_one_clear_line(nas, experiment, tmp_path):
     text = experiment.read_text()
     cases = {
