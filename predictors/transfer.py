@@ -36,6 +36,8 @@ _CANDIDATES, _REFERENCE = 2000, 1000
 # Labels are intervals where they are multiples of a power of ten above this share of their median.
 _COARSE = 0.005
 _PASSES = 2
+# So many errors as expected are added to those of the networks left out.
+_USUAL = 10
 
 
 @dataclass(frozen=True)
@@ -115,28 +117,25 @@ class Transfer:
             raise InputError(problems)
         return _fit(self, rows, latency_ms)
 
-    def kernel(
-        self, setting: Setting, spread: float, a: Int[np.ndarray, " p"], b: Int[np.ndarray, " q"]
-    ) -> Float64[np.ndarray, "p q"]:
-        """Prior covariance of networks `a` and `b`, without the free constant."""
+    def parts(self, setting: Setting) -> list[tuple[np.ndarray, float, int]]:
+        """What explains latency under a setting: features, their factor, the kernel's power."""
         counted = self._counted[setting.reading][setting.log]
         chosen = self._chosen[setting.reading]
-        choices = chosen[a] @ chosen[b].T
-        total = setting.counted**2 * (counted[a] @ counted[b].T) + setting.chosen**2 * choices
-        if setting.pairs:
-            total += setting.pairs**2 * np.square(choices)
-        if setting.sources:
-            sources = self._sources[setting.log]
-            total += sources[a] @ sources[b].T
-        return (setting.scale * spread) ** 2 * total
+        parts = [(counted, setting.counted, 1), (chosen, setting.chosen, 1)]
+        parts += [(chosen, setting.pairs, 2)] if setting.pairs else []
+        return parts + ([(self._sources[setting.log], 1.0, 1)] if setting.sources else [])
+
+    @cached_property
+    def _usual_spread(self) -> tuple[float, float]:
+        """Standard deviation over mean on the other devices, and that of log latency."""
+        relative = self.sources_ms.std(0) / self.sources_ms.mean(0)
+        return float(relative.mean()), float(np.log(self.sources_ms).std(0).mean())
 
     def spread(self, setting: Setting, target: Float64[np.ndarray, " m"]) -> float:
         """How much latencies are expected to differ: as on other devices, or as measured."""
-        if not setting.sources:
-            return max(float(target.std()), 1e-6)
-        values = np.log(self.sources_ms) if setting.log else self.sources_ms
-        relative = values.std(0) / (1.0 if setting.log else values.mean(0))
-        return float(relative.mean())
+        if setting.sources:
+            return setting.scale * self._usual_spread[setting.log]
+        return setting.scale * max(float(target.std()), 1e-6)
 
 
 @dataclass(frozen=True)
@@ -150,7 +149,6 @@ class Transferred:
         settings: those that count.
         weight: how much each counts.
         evidence: of the settings, on the measured networks.
-        noise: variance of each label under each setting.
         grain_ms: what latencies are multiples of; 0 where they are exact.
         factor: on the spread, so that 90 % of networks lie in the 90 % interval.
         left_out: estimates of each measured network from the others.
@@ -170,32 +168,21 @@ class Transferred:
         """Latency in ms of networks of the pool, and its calibrated spread."""
         means, variances = [], []
         center = float(np.median(self.latency_ms))
+        cross, prior = _Products(rows, self.rows), _Products(rows, rows, diagonal=True)
         for number, setting in enumerate(self.settings):
+            parts = self.transfer.parts(setting)
             target = _target(self.latency_ms, center, setting.log)
-            spread = self.transfer.spread(setting, target)
-            cross = self.transfer.kernel(setting, spread, rows, self.rows) + _CONSTANT
-            mean = cross @ self.evidence.alpha[number]
-            prior = self._prior(setting, spread, rows)
-            told = ((cross @ self.evidence.inverse[number]) * cross).sum(1)
-            variance = np.maximum(prior - told, 0.0)
-            noise = setting.noise if setting.log else setting.noise * (1 + mean)
+            size = np.square(self.transfer.spread(setting, target))
+            covariance = size * cross.kernel(parts) + _CONSTANT
+            mean = covariance @ self.evidence.alpha[number]
+            told = ((covariance @ self.evidence.inverse[number]) * covariance).sum(1)
+            variance = np.maximum(size * prior.kernel(parts) + _CONSTANT - told, 0.0)
+            noise = setting.noise * (1.0 if setting.log or setting.even else 1 + mean)
             both = _in_ms(mean, variance + np.square(noise), center, setting.log)
             means.append(both[0])
             variances.append(both[1] + self.grain_ms**2 / 12)
         mean, variance = gp_mixture.pooled(self.weight, np.array(means), np.array(variances))
         return Prediction(mean, self.factor * np.sqrt(variance))
-
-    def _prior(
-        self, setting: Setting, spread: float, rows: Int[np.ndarray, " n"]
-    ) -> Float64[np.ndarray, " n"]:
-        t = self.transfer
-        counted = t._counted[setting.reading][setting.log][rows]
-        choices = np.square(t._chosen[setting.reading][rows]).sum(1)
-        total = setting.counted**2 * np.square(counted).sum(1) + setting.chosen**2 * choices
-        total += setting.pairs**2 * np.square(choices)
-        if setting.sources:
-            total += np.square(t._sources[setting.log][rows]).sum(1)
-        return (setting.scale * spread) ** 2 * total + _CONSTANT
 
     @property
     def shares(self) -> dict[str, float]:
@@ -216,83 +203,118 @@ def grain(latency_ms: Float64[np.ndarray, " m"]) -> float:
     return 0.0
 
 
-def _fit(
-    transfer: Transfer, rows: Int[np.ndarray, " m"], latency_ms: Float64[np.ndarray, " m"]
-) -> Transferred:
-    center, unit = float(np.median(latency_ms)), grain(latency_ms)
-    kept = settings(len(transfer.readings), transfer.sources_ms.shape[1] > 0)
-    inflated = np.ones(len(rows))
-    for last in (False,) * _PASSES + (True,):
-        # What hardly counts is not worth the dearer treatment of intervals.
-        problem = _Problem(transfer, rows, latency_ms, center, kept, inflated, unit if last else 0)
-        evidence = problem.solve()
-        weight = gp_mixture.weights(evidence.log_evidence + problem.log_density)
-        far = weight > _LEAST_WEIGHT * (1.0 if last else 0.01)
-        kept = tuple(s for s, far_ in zip(kept, far, strict=True) if far_)
-        weight = weight[far] / weight[far].sum()
-        evidence = Evidence(*(getattr(evidence, f)[far] for f in Evidence.__dataclass_fields__))
-        both = [
-            _in_ms(mean, variance, center, setting.log)
-            for mean, variance, setting in zip(
-                evidence.left_out_mean, evidence.left_out_variance, kept, strict=True
-            )
-        ]
-        mean, variance = gp_mixture.pooled(
-            weight, np.array([b[0] for b in both]), np.array([b[1] for b in both])
-        )
-        if not last:
-            inflated = inflated * gp_mixture.outlying(latency_ms - mean, np.sqrt(variance))
-    std = np.sqrt(variance + 0.0)
-    factor = _calibrated(latency_ms - mean, std)
-    left_out = Prediction(mean, factor * std)
-    return Transferred(transfer, rows, latency_ms, kept, weight, evidence, unit, factor, left_out)
+class _Products:
+    """Kernels of rows with rows, each product of features computed once."""
 
+    def __init__(
+        self, a: Int[np.ndarray, " p"], b: Int[np.ndarray, " q"], diagonal: bool = False
+    ) -> None:
+        self._a, self._b, self._diagonal = a, b, diagonal
+        self._known: dict[int, np.ndarray] = {}
 
-def _calibrated(error: Float64[np.ndarray, " m"], std: Float64[np.ndarray, " m"]) -> float:
-    return scale_90(error, std)
+    def kernel(self, parts: Sequence[tuple[np.ndarray, float, int]]) -> np.ndarray:
+        """The sum of all parts' kernels, each with the square of its factor."""
+        return sum((f**2 * self._product(x) ** power for x, f, power in parts), np.zeros(()))
+
+    def _product(self, x: np.ndarray) -> np.ndarray:
+        if id(x) not in self._known:
+            a = x[self._a]
+            self._known[id(x)] = (a * a).sum(1) if self._diagonal else a @ x[self._b].T
+        return self._known[id(x)]
 
 
 @dataclass(frozen=True)
 class _Problem:
-    """Labels and kernels of all settings, stacked."""
+    """Measurements of the new device, and kernels of all settings between them."""
 
     transfer: Transfer
     rows: Int[np.ndarray, " m"]
     latency_ms: Float64[np.ndarray, " m"]
     center: float
-    kept: tuple[Setting, ...]
-    inflated: Float64[np.ndarray, " m"]
-    unit: float
+    grain_ms: float
 
-    def solve(self) -> Evidence:
-        kernels = np.array([self._kernel(s) for s in self.kept]) + _CONSTANT
-        noise = np.array([self._noise(s) for s in self.kept])
-        if not self.unit:
-            return gp_mixture.solve(kernels, self._targets(self.latency_ms), noise)
-        lower = np.maximum(self.latency_ms - self.unit / 2, 0.1 * self.unit)
-        ends = (self._targets(lower), self._targets(self.latency_ms + self.unit / 2))
-        return gp_mixture.solve_censored(kernels, *ends, noise)
+    def solve(
+        self,
+        kept: Sequence[Setting],
+        inflated: Float64[np.ndarray, " m"],
+        censored: bool,
+    ) -> tuple[Evidence, Float64[np.ndarray, " g"]]:
+        """Evidence, and the weight of each setting.
 
-    @property
-    def log_density(self) -> Float64[np.ndarray, " g"]:
-        """What turns densities of logarithms into such of latencies; intervals need nothing."""
-        log = np.array([s.log for s in self.kept])
-        if self.unit:
-            return np.zeros(len(log))
-        return np.where(log, -np.log(self.latency_ms / self.center).sum(), 0.0)
+        Args:
+            kept: the settings.
+            inflated: factor on each label's variance.
+            censored: whether coarse labels are intervals; else rounding is more noise.
+        """
+        log = np.array([s.log for s in kept])
+        products = _Products(self.rows, self.rows)
+        both = [_target(self.latency_ms, self.center, kind) for kind in (False, True)]
+        spreads = [self.transfer.spread(s, both[s.log]) for s in kept]
+        kernels = np.array(
+            [
+                size**2 * products.kernel(self.transfer.parts(s)) + _CONSTANT
+                for s, size in zip(kept, spreads, strict=True)
+            ]
+        )
+        share = self.latency_ms / self.center
+        even = log | np.array([s.even for s in kept])
+        size = np.where(even[:, None], 1.0, share[None, :])
+        noise = np.square(np.array([s.noise for s in kept])[:, None] * size) * inflated[None, :]
+        if censored:
+            half = self.grain_ms / 2
+            lower = self._targets(np.maximum(self.latency_ms - half, 0.2 * half), log)
+            upper = self._targets(self.latency_ms + half, log)
+            evidence = gp_mixture.solve_censored(kernels, lower, upper, noise)
+            return evidence, gp_mixture.weights(evidence.log_evidence)
+        rounding = self.grain_ms / np.where(log[:, None], self.latency_ms[None, :], self.center)
+        noise = noise + np.square(rounding) / 12
+        evidence = gp_mixture.solve(kernels, self._targets(self.latency_ms, log), noise)
+        # Densities of logarithms, as such of latencies.
+        density = np.where(log, -np.log(share).sum(), 0.0)
+        return evidence, gp_mixture.weights(evidence.log_evidence + density)
 
-    def _targets(self, values: Float64[np.ndarray, " m"]) -> Float64[np.ndarray, "g m"]:
-        both = [_target(values, self.center, log) for log in (False, True)]
-        return np.array([both[s.log] for s in self.kept])
+    def left_out(
+        self,
+        kept: Sequence[Setting],
+        evidence: Evidence,
+        weight: Float64[np.ndarray, " g"],
+    ) -> Prediction:
+        """Each measured network as the others estimate it, in ms, the spread not calibrated."""
+        found = zip(evidence.left_out_mean, evidence.left_out_variance, kept, strict=True)
+        both = [_in_ms(mean, variance, self.center, s.log) for mean, variance, s in found]
+        means, variances = (np.array(part) for part in zip(*both, strict=True))
+        mean, variance = gp_mixture.pooled(weight, means, variances)
+        return Prediction(mean, np.sqrt(variance))
 
-    def _kernel(self, setting: Setting) -> Float64[np.ndarray, "m m"]:
-        target = _target(self.latency_ms, self.center, setting.log)
-        spread = self.transfer.spread(setting, target)
-        return self.transfer.kernel(setting, spread, self.rows, self.rows)
+    def _targets(
+        self, values_ms: Float64[np.ndarray, " m"], log: np.ndarray
+    ) -> Float64[np.ndarray, "g m"]:
+        both = np.array([_target(values_ms, self.center, kind) for kind in (False, True)])
+        return both[log.astype(int)]
 
-    def _noise(self, setting: Setting) -> Float64[np.ndarray, " m"]:
-        size = np.ones(len(self.rows)) if setting.log else self.latency_ms / self.center
-        return np.square(setting.noise * size) * self.inflated
+
+def _fit(
+    transfer: Transfer, rows: Int[np.ndarray, " m"], latency_ms: Float64[np.ndarray, " m"]
+) -> Transferred:
+    center, unit = float(np.median(latency_ms)), grain(latency_ms)
+    problem = _Problem(transfer, rows, latency_ms, center, unit)
+    kept = settings(len(transfer.readings), transfer.sources_ms.shape[1] > 0)
+    inflated = np.ones(len(rows))
+    for _ in range(_PASSES):
+        evidence, weight = problem.solve(kept, inflated, censored=False)
+        left_out = problem.left_out(kept, evidence, weight)
+        inflated = inflated * gp_mixture.outlying(latency_ms - left_out.mean, left_out.std)
+    # Settings that hardly count are not worth the dearer treatment of intervals.
+    kept = tuple(s for s, w in zip(kept, weight, strict=True) if w > _LEAST_WEIGHT)
+    evidence, weight = problem.solve(kept, inflated, censored=unit > 0)
+    left_out = problem.left_out(kept, evidence, weight)
+    # A few errors say little about all others: their word counts as far as they are many.
+    told = scale_90(latency_ms - left_out.mean, left_out.std)
+    factor = float(max(told, 0.05) ** (len(rows) / (len(rows) + _USUAL)))
+    left_out = Prediction(left_out.mean, factor * left_out.std)
+    return Transferred(
+        transfer, rows, latency_ms, tuple(kept), weight, evidence, unit, factor, left_out
+    )
 
 
 def _target(

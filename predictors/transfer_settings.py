@@ -17,7 +17,7 @@ _NOISE = (0.015, 0.03, 0.06, 0.12, 0.24)
 # Beside sources: standard deviations of what counts and what single choices add, over theirs.
 _COUNTED_BESIDE, _CHOSEN_BESIDE = (0.05, 0.15, 0.5), (0.02, 0.1)
 # Without sources: of what single choices and pairs of them add, over that of counts.
-_CHOSEN_ALONE, _PAIRS_ALONE = (0.1, 0.3, 1.0), (0.0, 0.3)
+_CHOSEN_ALONE, _PAIRS_ALONE, _CHOSEN_BY_ITSELF = (0.1, 0.3, 1.0), (0.0, 0.3), (0.3,)
 
 
 @dataclass(frozen=True)
@@ -45,17 +45,19 @@ class Setting:
     """A prior.
 
     Args:
-        log: on the logarithm of latency; else on latency itself, noise in proportion to it.
+        log: on the logarithm of latency; else on latency itself.
+        even: noise is the same for all networks; else in proportion to their latency.
         reading: index of the description.
         scale: standard deviation of networks' latencies over what is expected of it.
         sources: whether other devices explain latency.
         counted: standard deviation of what tallies and statistics add, over `scale`.
         chosen: the same of single choices.
         pairs: the same of pairs of choices.
-        noise: standard deviation of a measurement over its value.
+        noise: standard deviation of a measurement over its value, or over the median if even.
     """
 
     log: bool
+    even: bool
     reading: int
     scale: float
     sources: bool
@@ -72,11 +74,13 @@ def settings(readings: int, sources: bool) -> tuple[Setting, ...]:
         readings: number of descriptions of each architecture.
         sources: whether there are other devices.
     """
-    frame = list(product((False, True), range(readings), _SCALES))
+    kinds = ((False, False), (False, True), (True, False))
+    frame = [(*kind, *rest) for kind, *rest in product(kinds, range(readings), _SCALES)]
+    # Beside sources, architectures alone are the way out where no source is like the device.
+    rest = product(_CHOSEN_BY_ITSELF, (0.0,)) if sources else product(_CHOSEN_ALONE, _PAIRS_ALONE)
     alone = [
         Setting(*head, False, 1.0, chosen, pairs, noise)
-        for head in frame
-        for chosen, pairs, noise in product(_CHOSEN_ALONE, _PAIRS_ALONE, _NOISE)
+        for head, (chosen, pairs), noise in product(frame, rest, _NOISE)
     ]
     beside = [
         Setting(*head, True, counted, chosen, 0.0, noise)

@@ -187,9 +187,7 @@ def _description(
     )
 
 
-def _reached(
-    live: Bool[np.ndarray, "n e"], ends: list[tuple[int, int]]
-) -> Bool[np.ndarray, "n e"]:
+def _reached(live: Bool[np.ndarray, "n e"], ends: list[tuple[int, int]]) -> Bool[np.ndarray, "n e"]:
     """Which edges of a cell lie on a way from its input to its output.
 
     Args:
