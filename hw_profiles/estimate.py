@@ -142,10 +142,19 @@ def bind(
     blocks = blocks or BlockMap(space)
     keys = unit_keys(blocks)
     value_us = np.array([table.units[k].value_us if k in table.units else np.nan for k in keys])
-    units = interpolate(blocks.units, value_us) if allow_interpolation else nothing(value_us)
-    correction = _correct(table, space, blocks, units.value_us)
+    learned = table.transferred(space) if np.isnan(value_us).any() else None
+    if learned is not None:
+        # Its networks are in the values already.
+        units = nothing(np.array([learned.value_us.get(k, np.nan) for k in keys]))
+        source = "transferred"
+        correction = Correction(
+            interval=learned.interval, error=learned.error, n=learned.networks
+        )
+    else:
+        units = interpolate(blocks.units, value_us) if allow_interpolation else nothing(value_us)
+        source, correction = table.source, _correct(table, space, blocks, units.value_us)
     added_us = correction.per_unit(units.value_us, blocks.macs)
-    return BoundTable(space, keys, units, added_us, correction, table.source, _places(blocks))
+    return BoundTable(space, keys, units, added_us, correction, source, _places(blocks))
 
 
 def _correct(

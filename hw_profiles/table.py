@@ -13,6 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 from hw_profiles.device import DeviceSpec, cache_folder, elsewhere_command
 from hw_profiles.profilers.base import Measured, Measurement, Profiler, Source
 from hw_profiles.provenance import Provenance, cpu_model
+from hw_profiles.transferred import TransferredCosts
 from search_spaces.errors import InputError
 from search_spaces.files import write_json
 from search_spaces.space import Archs, SearchSpace
@@ -60,6 +61,7 @@ class LatencyTable:
         sessions: provenance of each session, by the index that measurements carry.
         units: measured units by key.
         networks: whole networks, from which the correction of sums is fitted.
+        transfers: of spaces whose blocks were not measured, what they are estimated to cost.
         warnings: what a user should know about this table; not stored.
     """
 
@@ -68,6 +70,7 @@ class LatencyTable:
     sessions: tuple[Provenance, ...] = ()
     units: Mapping[str, Measurement] = field(default_factory=dict)
     networks: tuple[Network, ...] = ()
+    transfers: tuple[TransferredCosts, ...] = ()
     warnings: tuple[str, ...] = ()
 
     def save(self, path: Path) -> None:
@@ -121,6 +124,7 @@ class LatencyTable:
             self,
             units={key: unit for key, unit in units.items() if unit.energy_mj is not None},
             networks=tuple(n for n in networks if n.measurement.energy_mj is not None),
+            transfers=(),
         )
         bound = table.bind(space, blocks)
         return None if bound.missing else bound
@@ -137,6 +141,11 @@ class LatencyTable:
         """The whole networks that were measured of this space."""
         name = identity(space)
         return tuple(network for network in self.networks if network.space == name)
+
+    def transferred(self, space: SearchSpace) -> TransferredCosts | None:
+        """What other devices say of this space's blocks; None where nobody asked them."""
+        name = identity(space) if self.transfers else ""
+        return next((item for item in self.transfers if item.space == name), None)
 
     def unsettled(self) -> set[str]:
         """Keys of units whose measuring was cut short."""
@@ -264,11 +273,17 @@ def open_table(
 
 
 def unquiet(table: LatencyTable) -> list[str]:
-    """What kept the machine from being a quiet one while the table was last added to."""
+    """What speaks against a table: of the machine while it was last added to, and of transfers."""
     if not table.sessions:
         return []
     last = table.sessions[-1]
-    return [f"{table.device}, measured {last.date}: {warning}" for warning in last.warnings]
+    noise = [f"{table.device}, measured {last.date}: {warning}" for warning in last.warnings]
+    doubts = [
+        f"{table.device}: not to be trusted for {item.space.partition(':')[0]}: {doubt}"
+        for item in table.transfers
+        for doubt in item.doubts
+    ]
+    return noise + doubts
 
 
 def identity(space: SearchSpace) -> str:
@@ -296,7 +311,10 @@ def _valid_here(table: LatencyTable, device: DeviceSpec, path: Path, runtime: st
     networks = tuple(n for n in table.networks if n.measurement.session in valid)
     left_out = len(table.units) - len(units)
     warning = f"{path}: {left_out} units are not used, they come from: {'; '.join(parts)}"
-    return replace(table, units=units, networks=networks, warnings=(warning,))
+    transfers = tuple(item for item in table.transfers if item.session in valid)
+    return replace(
+        table, units=units, networks=networks, transfers=transfers, warnings=(warning,)
+    )
 
 
 def checksum(content: Mapping[str, Any]) -> str:

@@ -14,6 +14,7 @@ from search_spaces.ir.extremes import Extreme, cheapest
 from search_spaces.space import Archs
 
 _COUNTED = ("macs", "params")
+_ESTIMATED = {"measured": "estimated from blocks", "transferred": "transferred"}
 
 
 class Costs:
@@ -54,9 +55,8 @@ class Costs:
         """Where each column's numbers come from."""
         counted = dict.fromkeys(_COUNTED, "counted")
         estimated = {
-            column: "estimated from "
-            + ("" if table.source == "measured" else f"{table.source} ")
-            + ("blocks, some interpolated" if table.units.interpolated.any() else "blocks")
+            column: _ESTIMATED.get(table.source, f"estimated from {table.source} blocks")
+            + (", some interpolated" if table.units.interpolated.any() else "")
             for column, table in self._bound.items()
         }
         return {**counted, **estimated}

@@ -61,7 +61,8 @@ def plan(experiment: Experiment) -> Plan:
     for name in experiment.devices:
         device = load_device(name)
         table = open_table(device)
-        lacking[name] = len(missing(worklist(blocks, device), table.units))
+        units = worklist(blocks, device) if table.transferred(bench.space) is None else ()
+        lacking[name] = len(missing(units, table.units))
     images = len(bench.data.train)
     return Plan(
         architectures=bench.space.size(),

@@ -1,13 +1,13 @@
 """Latency on a device of which only a few networks are measured.
 
-Other devices' latencies say most: a linear Gaussian process on their smoothed latencies (`smoothing`),
-with small terms for counts and choices of the architecture; from counts and choices alone where
-there are no other devices. Latency or its logarithm, with or without the others, how much of each
+Other devices' latencies say most: a linear Gaussian process on their smoothed latencies
+(`smoothing`), with small terms for counts and choices of the architecture; on counts and choices
+alone where there are no other devices. Latency or its logarithm, with or without the others, how much of each
 and how much noise: every setting counts by its evidence on the measured networks. Whole-millisecond
 readings are intervals. What is measured is chosen beforehand, so that the least doubt is left.
 
-Few-shot transfer to devices: HELP (Lee et al., NeurIPS 2021), MultiPredict (Akhauri and Abdelfattah,
-AutoML 2023); a ridge regression on the other devices' log latencies is the baseline of both.
+Few-shot transfer to devices: HELP (Lee et al., NeurIPS 2021), MultiPredict (Akhauri and
+Abdelfattah, AutoML 2023); a ridge regression on the other devices' log latencies is the baseline of both.
 """
 
 from collections.abc import Sequence
@@ -17,12 +17,12 @@ from functools import cached_property
 import numpy as np
 from jaxtyping import Float, Float64, Int
 
-from predictors import gp_mixture
+from predictors import gp_mixture, metrics
 from predictors.base import Prediction
 from predictors.calibration import scale_90
 from predictors.gp_mixture import Evidence
 from predictors.spread_choice import v_optimal
-from predictors.transfer_settings import Description, Setting, settings, standardised, stacked
+from predictors.transfer_settings import Description, Setting, settings, stacked, standardised
 from search_spaces.errors import InputError
 
 LEAST = 4
@@ -36,6 +36,9 @@ _CANDIDATES, _REFERENCE = 2000, 1000
 # Labels are intervals where they are multiples of a power of ten above this share of their median.
 _COARSE = 0.005
 _PASSES = 2
+# Beyond these estimates are not to be trusted: Spearman's correlation of the measured networks, each
+# left out of the fit, half-width of the interval over the estimate, errors over expected ones.
+_LEAST_ORDER, _WIDEST, _MOST_FACTOR = 0.7, 0.5, 2.0
 # So many errors as expected are added to those of the networks left out.
 _USUAL = 10
 
@@ -183,6 +186,22 @@ class Transferred:
             variances.append(both[1] + self.grain_ms**2 / 12)
         mean, variance = gp_mixture.pooled(self.weight, np.array(means), np.array(variances))
         return Prediction(mean, self.factor * np.sqrt(variance))
+
+    @property
+    def doubts(self) -> tuple[str, ...]:
+        """Why these estimates should not be trusted; empty where nothing speaks against them."""
+        order = metrics.spearman(self.latency_ms, self.left_out.mean)
+        width = metrics.Z_90 * float(np.median(self.left_out.std / self.left_out.mean))
+        found = {
+            f"measured networks that are left out come in another order (Spearman {order:.2f})": (
+                order < _LEAST_ORDER
+            ),
+            f"the 90 % interval of an estimate is +-{width:.0%}": width > _WIDEST,
+            f"errors are {self.factor:.1f} times what its own noise explains": (
+                self.factor > _MOST_FACTOR
+            ),
+        }
+        return tuple(text for text, true in found.items() if true)
 
     @property
     def shares(self) -> dict[str, float]:

@@ -6,7 +6,7 @@ hold is left to the measurements (`gp_mixture`).
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 
 import numpy as np
@@ -60,11 +60,11 @@ class Setting:
     even: bool
     reading: int
     scale: float
-    sources: bool
-    counted: float
-    chosen: float
-    pairs: float
-    noise: float
+    sources: bool = False
+    counted: float = 1.0
+    chosen: float = 0.0
+    pairs: float = 0.0
+    noise: float = _NOISE[0]
 
 
 def settings(readings: int, sources: bool) -> tuple[Setting, ...]:
@@ -75,17 +75,21 @@ def settings(readings: int, sources: bool) -> tuple[Setting, ...]:
         sources: whether there are other devices.
     """
     kinds = ((False, False), (False, True), (True, False))
-    frame = [(*kind, *rest) for kind, *rest in product(kinds, range(readings), _SCALES)]
+    frame = [
+        Setting(log, even, reading, scale)
+        for (log, even), reading, scale in product(kinds, range(readings), _SCALES)
+    ]
     # Beside sources, architectures alone are the way out where no source is like the device.
     rest = product(_CHOSEN_BY_ITSELF, (0.0,)) if sources else product(_CHOSEN_ALONE, _PAIRS_ALONE)
     alone = [
-        Setting(*head, False, 1.0, chosen, pairs, noise)
-        for head, (chosen, pairs), noise in product(frame, rest, _NOISE)
+        replace(start, chosen=chosen, pairs=pairs, noise=noise)
+        for start, (chosen, pairs), noise in product(frame, rest, _NOISE)
     ]
     beside = [
-        Setting(*head, True, counted, chosen, 0.0, noise)
-        for head in frame
-        for counted, chosen, noise in product(_COUNTED_BESIDE, _CHOSEN_BESIDE, _NOISE)
+        replace(start, sources=True, counted=counted, chosen=chosen, noise=noise)
+        for start, counted, chosen, noise in product(
+            frame, _COUNTED_BESIDE, _CHOSEN_BESIDE, _NOISE
+        )
     ]
     return tuple(alone + beside if sources else alone)
 

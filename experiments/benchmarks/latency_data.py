@@ -1,7 +1,7 @@
 """Published latencies of many networks on many devices, as tables that lie in a folder.
 
-A space is a folder with `archs.parquet` and `latency_ms.parquet`, joined by `arch_idx`. What is read
-is known by its layout, not by names of devices: whole-number columns are choices, columns with
+A space is a folder with `archs.parquet` and `latency_ms.parquet`, joined by `arch_idx`. What is
+read is known by its layout, not by names of devices: whole-number columns are choices, columns with
 fractions are statistics (MACs, parameters), every other column of the latency file is a device.
 """
 

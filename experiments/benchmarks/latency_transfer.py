@@ -13,11 +13,12 @@ were not measured `spearman`, `within_10pct` and, where a method has intervals, 
 `nas profile --few` uses; `ours_random` has the random networks of the baselines;
 `ours_without_sources` knows the architectures only. Baselines: ridge regression on the sources' log
 latencies (`ridge`; `ridge_reference` where N is the number of HELP's reference networks, on these),
-on the one-hot choices (`ridge_onehot`), on counts of options and MACs (`ridge_counts`), the sum of an option's share of latency (`layerwise`), each
-with a penalty of 1 or the one of least leave-one-out error, whichever is better on the queries;
-`macs`, which needs no measurement. With `--sources none` the method `ours` has no sources. The
-difference between `ours` and `ridge` is tested over pairs of device and seed (Wilcoxon's signed rank
-test), and means over devices stand under `all`.
+on the one-hot choices (`ridge_onehot`), on counts of options and MACs (`ridge_counts`), the sum of
+each option's share of latency (`layerwise`), each with a penalty of 1 or the one of least
+leave-one-out error, whichever is better on the queries; `macs` at the rate of the measured
+networks. With `--sources none` the method `ours` has no sources. The difference between `ours` and
+`ridge` is tested over pairs of device and seed (Wilcoxon's signed rank test); means over devices
+stand under `all`.
 """
 
 import argparse

@@ -64,6 +64,7 @@ def export_worklist(
     networks: int = 30,
     seed: int = 0,
     only_missing: bool = True,
+    blocks: bool = True,
 ) -> Exported:
     """Write a zip file with everything that another machine needs to measure a space.
 
@@ -75,6 +76,7 @@ def export_worklist(
         networks: how many whole networks of the space the table shall hold.
         seed: of their choice, and of the weights.
         only_missing: leave out what the table holds already.
+        blocks: measure blocks too, not only whole networks.
 
     Raises:
         InputError: the device is measured here, nothing is missing, or the file exists or can't be
@@ -85,7 +87,7 @@ def export_worklist(
         raise InputError(f"{path}: exists already; give another name, or remove it")
     table = table_so_far(device)
     units, chosen = lacking(space, device, table, networks, seed, only_missing)
-    archs = chosen if archs is None else archs
+    units, archs = units if blocks else (), chosen if archs is None else archs
     if not units and not len(archs):
         raise InputError(
             f"device {device.id!r} has measurements of all blocks of {space.name}; "

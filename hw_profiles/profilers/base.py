@@ -7,7 +7,7 @@ from typing import Literal, Protocol
 from hw_profiles.worklist import Unit
 from search_spaces.ir.graph import Graph
 
-Source = Literal["measured", "simulated", "estimated"]
+Source = Literal["measured", "simulated", "estimated", "transferred"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,12 +20,13 @@ def export_worklist(
     archs: "Archs | None",
     seed: int,
     again: bool,
+    blocks: bool,
     as_json: bool,
 ) -> None:
     """Write the worklist, and tell what to do with it."""
     from hw_profiles.elsewhere.worklist import export_worklist as write
 
-    done = write(space, device, file, archs=archs, seed=seed, only_missing=not again)
+    done = write(space, device, file, archs=archs, seed=seed, only_missing=not again, blocks=blocks)
     if as_json:
         facts = {"units": done.units, "networks": done.networks, "models": done.models}
         print_json({"file": str(done.path), "bytes": done.size_bytes, **facts})

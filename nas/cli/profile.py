@@ -38,6 +38,22 @@ Import = Annotated[
         help="Don't measure; bring in the results.jsonl that the script wrote.",
     ),
 ]
+Few = Annotated[
+    int,
+    typer.Option(
+        min=0,
+        metavar="N",
+        help="Don't measure blocks; measure N whole networks and go by other devices' tables.",
+    ),
+]
+From = Annotated[
+    str,
+    typer.Option(
+        "--from",
+        metavar="ID,ID,…",
+        help="With --few: devices that know the space, by a table or by published latencies.",
+    ),
+]
 Again = Annotated[bool, typer.Option("--again", help="Measure all anew, not only what is missing.")]
 
 
@@ -47,6 +63,8 @@ def profile(
     overrides: Overrides = None,
     validate: Validate = 0,
     again: Again = False,
+    few: Few = 0,
+    sources: From = "",
     export_worklist: Export = None,
     import_results: Import = None,
     seed: Annotated[int, typer.Option(min=0)] = 0,
@@ -65,8 +83,15 @@ def profile(
 
     spec = load_device(device)
     searched, archs = _space(space, overrides or ())
+    others = _others(few, sources)
     if export_worklist is not None:
-        elsewhere.export_worklist(searched, spec, export_worklist, archs, seed, again, as_json)
+        if few:
+            from nas.few_shot import wanted
+
+            archs = wanted(searched, spec, others, few, seed)
+        elsewhere.export_worklist(
+            searched, spec, export_worklist, archs, seed, again, not few, as_json
+        )
         return
     if import_results is not None:
         elsewhere.import_results(searched, spec, import_results, as_json)
@@ -76,7 +101,12 @@ def profile(
         def watch(done: int, total: int, eta_s: float, label: str) -> None:
             log.progress(f"profile {spec.id}", done, total, f"{eta_s:.0f} s left, {label}")
 
-        table = measure(searched, spec, seed=seed, progress=watch, only_missing=not again)
+        if few:
+            from nas.few_shot import measure_few
+
+            table = measure_few(searched, spec, others, few, seed=seed, progress=watch)
+        else:
+            table = measure(searched, spec, seed=seed, progress=watch, only_missing=not again)
         for warning in (*table.warnings, *unquiet(table)):
             log(warning)
         bound = table.bind(searched)
@@ -89,6 +119,9 @@ def profile(
             "source": bound.source,
             "correction": asdict(bound.correction),
         }
+        learned = table.transferred(searched) if bound.source == "transferred" else None
+        if learned is not None:
+            facts |= {"from": list(learned.sources), "doubts": list(learned.doubts)}
         report = None
         if validate:
             report = compare(searched, spec, table, validate, seed=seed + 1, progress=watch)
@@ -99,6 +132,19 @@ def profile(
         print_json(facts)
         return
     correction = bound.correction
+    if learned is not None:
+        others = "; ".join(learned.sources) or "architectures alone"
+        typer.echo(
+            f"{facts['table']}: all {len(bound.keys)} blocks of {searched.name} transferred from "
+            f"{learned.networks} measured networks and {others}"
+        )
+        typer.echo(
+            f"left-out error {learned.error:.2%}, 90 % interval +-{learned.interval:.2%}"
+            + ("; not to be trusted: see the log" if learned.doubts else "")
+        )
+        if report is not None:
+            typer.echo(str(report))
+        return
     typer.echo(f"{facts['table']}: all {len(bound.keys)} blocks of {searched.name} {bound.source}")
     typer.echo(
         f"correction from {correction.n} whole networks: left-out error {correction.error:.2%}, "
@@ -106,6 +152,14 @@ def profile(
     )
     if report is not None:
         typer.echo(str(report))
+
+
+def _others(few: int, sources: str) -> list[str]:
+    from search_spaces.errors import InputError
+
+    if sources and not few:
+        raise InputError("--from: needs --few N, the number of networks to measure")
+    return [name.strip() for name in sources.split(",") if name.strip()]
 
 
 def _space(name: str, overrides: list[str] | tuple[str, ...]) -> "tuple[SearchSpace, Archs | None]":

@@ -232,11 +232,10 @@ def _predictors(data: ReportData) -> str:
 
 def _table_facts(facts: TableFacts) -> str:
     missing = len(facts.missing)
-    how = (
-        "measured on this device"
-        if facts.source == "measured"
-        else f"{facts.source} by its compiler, without the device"
-    )
+    how = {
+        "measured": "measured on this device",
+        "transferred": "transferred from other devices by what was measured on this one",
+    }.get(facts.source, f"{facts.source} by its compiler, without the device")
     lines = [
         f"{facts.measured} of the {facts.needed} distinct blocks that the space can emit were {how}"
         + (f"; {missing} are missing, and networks with them have no estimate." if missing else ".")
@@ -249,7 +248,7 @@ def _table_facts(facts: TableFacts) -> str:
     if facts.networks:
         lines.append(
             f"What a sum of blocks misses, and the bounds, were fitted on {facts.networks} whole "
-            f"networks {facts.source} end to end."
+            f"networks {'measured' if facts.source == 'transferred' else facts.source} end to end."
         )
     sessions = [{key: _word(value) for key, value in row.items()} for row in facts.provenance]
     table = (
