@@ -14,6 +14,7 @@ _SPACES: Registry[type[SearchSpace]] = Registry(
         "keyword_spotting": "search_spaces.keyword_spotting:KeywordSpotting",
         "mcunet": "search_spaces.mcunet:McuNet",
         "mobilenet_v3": "search_spaces.mobilenet_v3:MobileNetV3",
+        "nasbench201": "search_spaces.nasbench201:NasBench201",
         "nasbench_macro": "search_spaces.nasbench_macro:NasBenchMacro",
         "resnet": "search_spaces.resnet:ResNet",
     },

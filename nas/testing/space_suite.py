@@ -229,4 +229,5 @@ def _inside(params, graph):
 
 
 def _error(found, expected) -> float:
-    return float(np.max(np.abs(found - expected)) / np.max(np.abs(expected)))
+    """Relative to the largest value; absolute where all are 0, as a network without paths makes."""
+    return float(np.max(np.abs(found - expected)) / (np.max(np.abs(expected)) or 1.0))

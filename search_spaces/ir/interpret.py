@@ -229,6 +229,7 @@ FORWARD: Mapping[str, Forward] = {
     "gelu": lambda _node, _own, xs: jax.nn.gelu(xs[0], approximate=False),
     "softmax": lambda _node, _own, xs: jax.nn.softmax(xs[0], axis=-1),
     "identity": lambda _node, _own, xs: xs[0],
+    "zero": lambda _node, _own, xs: jnp.zeros_like(xs[0]),
     "add": lambda _node, _own, xs: xs[0] + xs[1],
     "mul": lambda _node, _own, xs: xs[0] * xs[1],
     "max_pool": lambda node, _own, xs: _pool(xs[0], node, -jnp.inf, lax.max),

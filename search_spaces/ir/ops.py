@@ -169,6 +169,7 @@ OPS: Mapping[str, Op] = {
     **{name: Op(_same) for name in ACTIVATIONS},
     "softmax": Op(_same),
     "identity": Op(_same),
+    "zero": Op(_same),
     "add": Op(_identical, arity=2),
     "mul": Op(_scale, arity=2),
     "max_pool": Op(_window, _WINDOW),

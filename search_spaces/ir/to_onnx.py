@@ -201,6 +201,11 @@ def _gelu(writer: Writer, node: Node) -> None:
     writer.emit("Mul", [doubled, writer.scalar(0.5)], node.name)
 
 
+def _zero(writer: Writer, node: Node) -> None:
+    """As a product, since the batch is open: a constant could not have the shape."""
+    writer.emit("Mul", [*node.inputs, writer.scalar(0.0)], node.name)
+
+
 def _softmax(writer: Writer, node: Node) -> None:
     """Over the channels, which a map has at axis 1."""
     writer.emit("Softmax", node.inputs, node.name, axis=1 if len(node.out.shape) == 3 else -1)
@@ -253,6 +258,7 @@ EMITTERS: Mapping[str, Callable[[Writer, Node], None]] = {
     "sigmoid": _same("Sigmoid"),
     "gelu": _gelu,
     "identity": _same("Identity"),
+    "zero": _zero,
     "add": _same("Add"),
     "mul": _same("Mul"),
     "max_pool": _max_pool,

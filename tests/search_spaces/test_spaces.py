@@ -72,6 +72,10 @@ class TestNasBenchMacro(SpaceSuite):
     )
 
 
+class TestNasBench201(SpaceSuite):
+    space = create("nasbench201", resolution=(8,), widths=(4, 8), cells=1, nodes=3)
+
+
 class TestResNet(SpaceSuite):
     space = create(
         "resnet",
