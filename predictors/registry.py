@@ -11,6 +11,7 @@ from search_spaces.space import SearchSpace
 _PREDICTORS: named.Registry[type[Predictor]] = named.Registry(
     "predictor",
     {
+        "gaussian_process": "predictors.gaussian_process:GaussianProcess",
         "macs": "predictors.macs:Macs",
         "mlp_ensemble": "predictors.mlp_ensemble:MLPEnsemble",
         "ridge": "predictors.ridge:Ridge",

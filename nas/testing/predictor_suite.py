@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pytest
-from jaxtyping import Bool, Float64
+from jaxtyping import Float64
 
 from predictors import registry
 from predictors.base import Predictor
@@ -23,12 +23,13 @@ from predictors.metrics import coverage, kendall_tau, rmse
 from predictors.report import FitReport
 from predictors.storage import ARRAYS, DESCRIPTION
 from search_spaces.errors import InputError
+from search_spaces.ir.builder import Builder, Tensor
 from search_spaces.space import Archs, Knob, SearchSpace
 
 
 @dataclass(frozen=True)
 class ConditionalSpace(SearchSpace):
-    """Space for tests without a network: a depth and, per block, two genes that only it reads.
+    """Space for tests: a depth and, per block, two genes that only it reads.
 
     Args:
         blocks: the largest depth.
@@ -50,10 +51,15 @@ class ConditionalSpace(SearchSpace):
             *(Knob(name, tuple(range(self.options))) for name in genes),
         )
 
-    def active(self, archs: Archs) -> Bool[np.ndarray, "n k"]:
-        """Which knobs each architecture reads."""
-        present = np.arange(self.blocks)[None, :] <= archs[:, :1]
-        return np.concatenate([np.ones((len(archs), 1), bool), np.repeat(present, 2, 1)], axis=1)
+    def define(self, b: Builder) -> Tensor:
+        """Blocks in a chain; the first gene is a width, the second a kernel size."""
+
+        def body(x: Tensor, i: int) -> Tensor:
+            y = b.pointwise("wide", x, 2 + int(b.pick(f"block{i}.first")))
+            y = b.depthwise("deep", y, 1 + 2 * int(b.pick(f"block{i}.second")))
+            return b.pointwise("narrow", y, 2)
+
+        return b.repeat("depth", b.input("image", (4, 4, 2)), body)
 
     def macs(self, archs: Archs) -> Float64[np.ndarray, " n"]:
         """Every option of a present block adds to them."""

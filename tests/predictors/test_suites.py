@@ -6,6 +6,10 @@ class TestRidge(PredictorSuite):
     least_tau = 0.75
 
 
+class TestGaussianProcess(PredictorSuite):
+    type = "gaussian_process"
+
+
 class TestMLPEnsemble(PredictorSuite):
     type = "mlp_ensemble"
 
