@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Float64, Int
+from threadpoolctl import threadpool_limits
 
 from predictors import matern
 from predictors.base import MacsOf, Prediction
@@ -127,7 +128,16 @@ class GaussianProcess(FeaturePredictor[ProcessModel]):
             flat = Warp(np.array([-1.0, 1.0]), np.array([y[0], y[0]]))
             hyper = matern.Hyperparameters(1.0, 1.0, 1.0, np.ones(len(set(self._scaling.groups))))
             return self._condition(x, np.zeros(len(y)), hyper, flat, least_std(y))
-        fold = folds(groups, _FOLDS, self.seed)
+        # Threads that wait for one another cost more than such small matrices take.
+        with threadpool_limits(1, "blas"):
+            return self._fit_best(x, y, folds(groups, _FOLDS, self.seed))
+
+    def _fit_best(
+        self,
+        x: Float64[np.ndarray, "n f"],
+        y: Float64[np.ndarray, " n"],
+        fold: Int[np.ndarray, " n"],
+    ) -> ProcessModel:
         chosen = np.random.default_rng(self.seed).permutation(len(y))[:_MOST_FITTED]
         best = None
         for fit_scale in (linear_warp, rank_warp):

@@ -85,7 +85,6 @@ def fit(
         linear: 1 for the features of the linear part, 0 for the others.
     """
     from scipy.optimize import minimize
-    from threadpoolctl import threadpool_limits
 
     n_groups = int(groups.max()) + 1
     squared = [_squared_distances(x[:, groups == g], x[:, groups == g]) for g in range(n_groups)]
@@ -99,9 +98,7 @@ def fit(
 
     bounds = [(m - 6.0, m + 6.0) for m in means]
     options = {"maxiter": _MOST_STEPS}
-    # Threads that wait for one another cost more than such small matrices take.
-    with threadpool_limits(1, "blas"):
-        found = minimize(loss, means, jac=True, method="L-BFGS-B", bounds=bounds, options=options)
+    found = minimize(loss, means, jac=True, method="L-BFGS-B", bounds=bounds, options=options)
     signal, slope, noise = map(float, np.exp(found.x[:3]))
     return Hyperparameters(signal, slope, noise + _LEAST_NOISE, np.exp(-found.x[3:]))
 
