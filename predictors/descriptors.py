@@ -47,14 +47,15 @@ class Descriptors:
     """The descriptors of a space; those that tell nothing, or the same as another, are left out.
 
     Args:
-        space: must draw its networks.
+        space: of one that can't draw its networks, only the choices are known.
     """
 
     def __init__(self, space: SearchSpace) -> None:
         self.space = space
-        self._blocks = BlockMap(space)
-        self._cells = tuple(_CellColumns(cell, i) for i, cell in enumerate(find_cells(space)))
-        self._stages = _Stages(self._blocks, self._cells)
+        drawn = type(space).define is not SearchSpace.define
+        cells = find_cells(space) if drawn else ()
+        self._cells = tuple(_CellColumns(cell, i) for i, cell in enumerate(cells))
+        self._stages = _Stages(BlockMap(space), self._cells) if drawn else None
         sample = self._columns(space.sample(np.random.default_rng(0), _SAMPLE))
         names = [name for part in sample for name in part.names]
         groups = [part.group for part in sample for _ in part.names]
@@ -77,7 +78,9 @@ class Descriptors:
         """All of them, multiply-accumulates not yet as logarithms."""
         alive = [cell.alive(archs, self.space) for cell in self._cells]
         parts = [c for cell, own in zip(self._cells, alive, strict=True) for c in cell(own)]
-        return [*parts, self._stages(archs, alive), _choices(self.space, archs)]
+        if self._stages is not None:
+            parts.append(self._stages(archs, alive))
+        return [*parts, _choices(self.space, archs)]
 
 
 @lru_cache(maxsize=8)

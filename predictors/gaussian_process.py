@@ -6,7 +6,7 @@ to the labels' units.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -45,6 +45,7 @@ class ProcessModel:
         warp: from scores to labels.
         scale: factor that makes the central 90 % interval hold 90 % of unseen labels.
         least: lower limit of the spread.
+        unseen_kendall: Kendall's tau on folds of the labels that the process did not see.
     """
 
     x: Float64[np.ndarray, "n f"]
@@ -56,6 +57,7 @@ class ProcessModel:
     warp: Warp
     scale: float
     least: float
+    unseen_kendall: float
 
     def predict(self, x: Float[np.ndarray, "q f"]) -> Prediction:
         """Estimates and spread for rows of features."""
@@ -83,7 +85,7 @@ class ProcessModel:
         }
 
 
-_PLAIN = ("x", "groups", "linear", "weights", "root", "scale", "least")
+_PLAIN = ("x", "groups", "linear", "weights", "root", "scale", "least", "unseen_kendall")
 
 
 class GaussianProcess(FeaturePredictor[ProcessModel]):
@@ -147,9 +149,10 @@ class GaussianProcess(FeaturePredictor[ProcessModel]):
             tau = kendall_tau(y, unseen.mean)
             if best is None or tau > best[0]:
                 best = tau, hyper, fit_scale, scale_90(y - unseen.mean, unseen.std)
-        _, hyper, fit_scale, scale = best
+        tau, hyper, fit_scale, scale = best
         warp, z = fit_scale(y)
-        return self._condition(x, z, hyper, warp, least_std(y), scale)
+        model = self._condition(x, z, hyper, warp, least_std(y))
+        return replace(model, scale=scale, unseen_kendall=tau)
 
     def _unseen(
         self,
@@ -177,9 +180,8 @@ class GaussianProcess(FeaturePredictor[ProcessModel]):
         hyper: matern.Hyperparameters,
         warp: Warp,
         least: float,
-        scale: float = 1.0,
     ) -> ProcessModel:
-        """The process given the scores of labelled rows."""
+        """The process given the scores of labelled rows, its spread not yet calibrated."""
         from scipy.linalg import cholesky, solve_triangular
 
         fixed = (self._scaling.groups, self._scaling.linear)
@@ -187,7 +189,7 @@ class GaussianProcess(FeaturePredictor[ProcessModel]):
         lower = cholesky(covariance + hyper.noise * np.eye(len(z)), lower=True)
         root = solve_triangular(lower, np.eye(len(z)), lower=True).T
         weights = root @ (root.T @ z)
-        return ProcessModel(x, *fixed, hyper, weights, root, warp, scale, least)
+        return ProcessModel(x, *fixed, hyper, weights, root, warp, 1.0, least, 0.0)
 
     def read_model(self, arrays: Mapping[str, np.ndarray]) -> ProcessModel:
         """The model of stored arrays."""
@@ -215,6 +217,7 @@ class _Scaling:
         self._descriptors = descriptors_of(space)
         names = self._descriptors.groups
         wholes = ("cells", "sequences") if "cells" in names else ("stages", "choices")
+        wholes = tuple(whole for whole in wholes if whole in names)
         merged = np.array(["cells" if "cells" in wholes and n == "stages" else n for n in names])
         self._columns = np.flatnonzero(np.isin(merged, wholes))
         self.groups = np.array([wholes.index(name) for name in merged[self._columns]])

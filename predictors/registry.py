@@ -11,6 +11,8 @@ from search_spaces.space import SearchSpace
 _PREDICTORS: named.Registry[type[Predictor]] = named.Registry(
     "predictor",
     {
+        "auto": "predictors.auto:Auto",
+        "boosting": "predictors.boosting:Boosting",
         "gaussian_process": "predictors.gaussian_process:GaussianProcess",
         "macs": "predictors.macs:Macs",
         "mlp_ensemble": "predictors.mlp_ensemble:MLPEnsemble",

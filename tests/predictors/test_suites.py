@@ -10,6 +10,16 @@ class TestGaussianProcess(PredictorSuite):
     type = "gaussian_process"
 
 
+class TestAuto(PredictorSuite):
+    type = "auto"
+
+
+class TestBoosting(PredictorSuite):
+    type = "boosting"
+    least_tau = 0.75
+    wider_off_data = False
+
+
 class TestMLPEnsemble(PredictorSuite):
     type = "mlp_ensemble"
 
