@@ -75,7 +75,7 @@ class KeywordSpotting(SearchSpace):
 
     def define(self, b: Builder) -> Tensor:
         """First convolution, blocks, head."""
-        x = b.input("spectrogram", (self.frames, self.mels, self.channels))
+        x = b.input("image", (self.frames, self.mels, self.channels))
         stride, width = int(b.pick("stride")), int(b.pick("width"))
         with b.block("stem"):
             x = b.conv("conv", x, width, int(b.pick("stem.kernel")), self.stem_stride)

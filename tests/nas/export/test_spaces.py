@@ -26,6 +26,17 @@ from search_spaces.space import SearchSpace
 
 # Small forms of the spaces, so that an architecture compiles in a second; others as they are.
 SMALL: dict[str, dict[str, Any]] = {
+    "keyword_spotting": {"frames": 13, "mels": 10, "classes": 4, "width": (5, 8), "depth": (1, 2)},
+    "mcunet": {
+        "resolution": (9, 12),
+        "channels": 1,
+        "classes": 4,
+        "stem_stride": 1,
+        "widths": (8, 24),
+        "strides": (1, 2),
+        "depth": (1, 2),
+        "width": (0.5, 1.0),
+    },
     "mobilenet_v3": {
         "resolution": (9, 12),
         "channels": 1,
