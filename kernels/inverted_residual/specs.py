@@ -63,8 +63,9 @@ class Spec:
 
     def weights(self, arrays: Sequence[Array]) -> Weights:
         """What `operands` gives behind the map."""
-        first = () if self.wide != self.inputs else (None, None)
-        return Weights(*first, *arrays)
+        if self.wide != self.inputs:
+            return Weights(*arrays)
+        return Weights(None, None, *arrays)
 
     def call(self, implementation: str) -> Callable[..., Array]:
         """The operation on `operands`."""

@@ -99,8 +99,8 @@ def mel_matrix(config: SpectrogramConfig) -> Float[np.ndarray, "bins mels"]:
 
     `2595 log10(1 + f / 700)` is the mel scale of O'Shaughnessy, "Speech Communication", 1987, §4.
     """
-    ends = 2595 * np.log10(1 + np.array([config.lowest_hz, config.rate / 2]) / 700)
-    corners = 700 * (10 ** (np.linspace(*ends, config.mels + 2) / 2595) - 1)
+    low, high = 2595 * np.log10(1 + np.array([config.lowest_hz, config.rate / 2]) / 700)
+    corners = 700 * (10 ** (np.linspace(low, high, config.mels + 2) / 2595) - 1)
     frequency = np.fft.rfftfreq(config.transform, 1 / config.rate)[:, None]
     rising = (frequency - corners[None, :-2]) / (corners[1:-1] - corners[:-2])[None]
     falling = (corners[None, 2:] - frequency) / (corners[2:] - corners[1:-1])[None]

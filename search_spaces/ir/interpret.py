@@ -54,7 +54,7 @@ def apply(
     fused = fused_activations(graph)
     blocks = inverted_residuals(graph)
     scaled = scaled_inputs(graph)
-    products = {inputs.product.name for inputs in scaled.values()}
+    products = {found.product.name for found in scaled.values()}
     for node in graph.nodes:
         if node.name in values or node.name in products:
             continue
@@ -65,13 +65,13 @@ def apply(
             if node is block.output:
                 values[node.name] = _inverted_residual(block, params, values[block.input], active)
             continue
-        inputs = scaled[node.name].inputs if node.name in scaled else node.inputs
-        xs = [values[name] for name in inputs]
+        sources = scaled[node.name].inputs if node.name in scaled else node.inputs
+        xs = [values[name] for name in sources]
         own = params.get(node.name, {})
         live = None
         if active is not None:
             live = active.sizes.get(node.name)
-            named = zip(inputs, xs, strict=True)
+            named = zip(sources, xs, strict=True)
             xs = [active.cleared(x, name, node) for name, x in named]
         after = fused.get(node.name)
         finish = {"bias": own.get("bias"), "activation": after.op if after else "none"}
