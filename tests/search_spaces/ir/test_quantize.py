@@ -347,13 +347,7 @@ def test_a_relu_network_runs_in_integers_from_its_input_to_its_logits(tmp_path):
 
 SPACES: dict[str, dict] = {
     "keyword_spotting": {"width": (16, 32), "depth": (2,)},
-    "mcunet": {
-        "resolution": (32,),
-        "classes": 10,
-        "widths": (16, 24),
-        "strides": (1, 2),
-        "depth": (1, 2),
-    },
+    "mcunet": {"resolution": (16,), "classes": 4, "widths": (16,), "strides": (2,), "depth": (2,)},
     "mobilenet_v3": {
         "resolution": (32,),
         "classes": 10,
