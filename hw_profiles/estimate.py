@@ -147,9 +147,7 @@ def bind(
         # Its networks are in the values already.
         units = nothing(np.array([learned.value_us.get(k, np.nan) for k in keys]))
         source = "transferred"
-        correction = Correction(
-            interval=learned.interval, error=learned.error, n=learned.networks
-        )
+        correction = Correction(interval=learned.interval, error=learned.error, n=learned.networks)
     else:
         units = interpolate(blocks.units, value_us) if allow_interpolation else nothing(value_us)
         source, correction = table.source, _correct(table, space, blocks, units.value_us)

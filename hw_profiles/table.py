@@ -312,9 +312,7 @@ def _valid_here(table: LatencyTable, device: DeviceSpec, path: Path, runtime: st
     left_out = len(table.units) - len(units)
     warning = f"{path}: {left_out} units are not used, they come from: {'; '.join(parts)}"
     transfers = tuple(item for item in table.transfers if item.session in valid)
-    return replace(
-        table, units=units, networks=networks, transfers=transfers, warnings=(warning,)
-    )
+    return replace(table, units=units, networks=networks, transfers=transfers, warnings=(warning,))
 
 
 def checksum(content: Mapping[str, Any]) -> str:

@@ -82,7 +82,7 @@ def prepare(
     problems, columns, words = [], [], []
     for device in sources:
         try:
-            latency_ms, said = _on_source(blocks, device, pool, reading)
+            latency_ms, said = _on_source(blocks, device, pool)
         except InputError as error:
             problems.append(str(error))
         else:
@@ -235,7 +235,7 @@ def _describe(blocks: BlockMap, archs: Archs) -> Description:
 
 
 def _on_source(
-    blocks: BlockMap, device: DeviceSpec, pool: Archs, reading: Description
+    blocks: BlockMap, device: DeviceSpec, pool: Archs
 ) -> tuple[Float[np.ndarray, " n"], str]:
     """The sample's latencies on another device, and where they are from."""
     space = blocks.space

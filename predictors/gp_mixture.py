@@ -1,8 +1,8 @@
 """Gaussian processes under many settings at once, weighed by how well each explains the labels.
 
 With ten labels no single kernel, noise level or scale can be told from the next, so none is
-picked: each setting's estimates count by its evidence (Rasmussen & Williams, "Gaussian Processes for
-Machine Learning", 2006, §5.4.1). All settings are solved together in batches of small matrices.
+picked: each setting's estimates count by its evidence (Rasmussen & Williams, "Gaussian Processes
+for Machine Learning", 2006, §5.4.1). All settings are solved together in batches of small matrices.
 """
 
 from dataclasses import dataclass, replace

@@ -74,7 +74,7 @@ def _smooth_ms(
         max_iter=300,
         learning_rate=0.08,
         min_samples_leaf=20,
-        early_stopping=True,
+        early_stopping=True,  # pyright: ignore[reportArgumentType]
         n_iter_no_change=10,
         random_state=0,
     )

@@ -2,12 +2,12 @@
 
 Other devices' latencies say most: a linear Gaussian process on their smoothed latencies
 (`smoothing`), with small terms for counts and choices of the architecture; on counts and choices
-alone where there are no other devices. Latency or its logarithm, with or without the others, how much of each
-and how much noise: every setting counts by its evidence on the measured networks. Whole-millisecond
-readings are intervals. What is measured is chosen beforehand, so that the least doubt is left.
+alone where there are no other devices. Latency or its logarithm, with or without the others, how
+much of each and how much noise: every setting counts by its evidence on the measured networks.
+Whole milliseconds are intervals. What is measured is chosen beforehand, so that the least doubt is left.
 
 Few-shot transfer to devices: HELP (Lee et al., NeurIPS 2021), MultiPredict (Akhauri and
-Abdelfattah, AutoML 2023); a ridge regression on the other devices' log latencies is the baseline of both.
+Abdelfattah, AutoML 2023). The baseline is a ridge regression on the other devices' log latencies.
 """
 
 from collections.abc import Sequence
@@ -31,13 +31,13 @@ _CONSTANT = 100.0
 # Settings that count for less than this are left out of estimates.
 _LEAST_WEIGHT = 1e-3
 # The choice of networks: features beside the sources, noise over the spread of latencies.
-_COUNTED, _CHOSEN, _CHOSEN_ALONE, _NOISE = 0.1, 0.02, 0.3, 0.3
+_COUNTED, _CHOSEN, _CHOSEN_ALONE, _NOISE = 0.1, 0.02, 0.3, 0.15
 _CANDIDATES, _REFERENCE = 2000, 1000
 # Labels are intervals where they are multiples of a power of ten above this share of their median.
 _COARSE = 0.005
 _PASSES = 2
-# Beyond these estimates are not to be trusted: Spearman's correlation of the measured networks, each
-# left out of the fit, half-width of the interval over the estimate, errors over expected ones.
+# Beyond these, estimates are not to be trusted: Spearman's correlation of the measured networks,
+# each left out of the fit; half-width of the interval over the estimate; errors over expected ones.
 _LEAST_ORDER, _WIDEST, _MOST_FACTOR = 0.7, 0.5, 2.0
 # So many errors as expected are added to those of the networks left out.
 _USUAL = 10
@@ -318,7 +318,7 @@ def _fit(
     center, unit = float(np.median(latency_ms)), grain(latency_ms)
     problem = _Problem(transfer, rows, latency_ms, center, unit)
     kept = settings(len(transfer.readings), transfer.sources_ms.shape[1] > 0)
-    inflated = np.ones(len(rows))
+    inflated, weight = np.ones(len(rows)), np.ones(len(kept))
     for _ in range(_PASSES):
         evidence, weight = problem.solve(kept, inflated, censored=False)
         left_out = problem.left_out(kept, evidence, weight)

@@ -87,9 +87,7 @@ def settings(readings: int, sources: bool) -> tuple[Setting, ...]:
     ]
     beside = [
         replace(start, sources=True, counted=counted, chosen=chosen, noise=noise)
-        for start, counted, chosen, noise in product(
-            frame, _COUNTED_BESIDE, _CHOSEN_BESIDE, _NOISE
-        )
+        for start, counted, chosen, noise in product(frame, _COUNTED_BESIDE, _CHOSEN_BESIDE, _NOISE)
     ]
     return tuple(alone + beside if sources else alone)
 

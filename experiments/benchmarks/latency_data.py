@@ -36,14 +36,14 @@ class LatencyData:
     Args:
         space: name of the folder.
         readings: descriptions of the networks; as drawn, then as executed where that differs.
-        latency_ms: a column a device, NaN where a network was not measured.
+        latency_ms: data frame with a column a device, NaN where a network was not measured.
         query: the networks that results are judged on.
         reference: networks that the source of the data measures first; none where it names none.
     """
 
     space: str
     readings: tuple[Description, ...]
-    latency_ms: pd.DataFrame
+    latency_ms: Any
     query: Int[np.ndarray, " q"]
     reference: Int[np.ndarray, " r"]
 
@@ -97,7 +97,7 @@ def read(folder: Path, latency_files: tuple[Path, ...] = ()) -> LatencyData:
     archs = _table(folder / ARCHS).sort_values(_KEY).set_index(_KEY, drop=False)
     files = latency_files or (folder / LATENCIES,)
     parts = [_latencies(file, archs) for file in files]
-    latency_ms = pd.concat(parts, axis=1)
+    latency_ms: Any = pd.concat(parts, axis=1)
     latency_ms.attrs["long"] = sum((part.attrs.get("long", ()) for part in parts), ())
     splits = json.loads((folder / SPLITS).read_text()) if (folder / SPLITS).exists() else {}
     numbers = archs[_KEY].to_numpy()
@@ -107,7 +107,7 @@ def read(folder: Path, latency_files: tuple[Path, ...] = ()) -> LatencyData:
     return LatencyData(folder.name, _describe(archs), latency_ms, query, reference)
 
 
-def _table(path: Path) -> pd.DataFrame:
+def _table(path: Path) -> Any:
     try:
         table = pd.read_parquet(path)
     except (OSError, ValueError) as error:
@@ -117,7 +117,7 @@ def _table(path: Path) -> pd.DataFrame:
     return table
 
 
-def _latencies(path: Path, archs: pd.DataFrame) -> pd.DataFrame:
+def _latencies(path: Path, archs: Any) -> Any:
     """A column a device, in the order of the architectures."""
     table = _table(path)
     long = set(_LONG) <= set(table)
@@ -133,7 +133,7 @@ def _latencies(path: Path, archs: pd.DataFrame) -> pd.DataFrame:
     return table
 
 
-def _describe(archs: pd.DataFrame) -> tuple[Description, ...]:
+def _describe(archs: Any) -> tuple[Description, ...]:
     integers = archs.select_dtypes("integer")
     choices = integers[[c for c in integers if not c.endswith("_idx")]]
     statistics = archs.select_dtypes("floating")
@@ -147,7 +147,7 @@ def _describe(archs: pd.DataFrame) -> tuple[Description, ...]:
     return (_description(_layers(choices), statistics),)
 
 
-def _layers(choices: pd.DataFrame) -> list[tuple[np.ndarray, Bool[np.ndarray, "n k"] | None]]:
+def _layers(choices: Any) -> list[tuple[np.ndarray, Bool[np.ndarray, "n k"] | None]]:
     """Choices of each kind, `prefix_number` in the columns, and which of them are in use.
 
     Columns `d_i` are depths of stages: of a stage's layers only so many exist.
@@ -158,10 +158,10 @@ def _layers(choices: pd.DataFrame) -> list[tuple[np.ndarray, Bool[np.ndarray, "n
     values = {kind: choices[names].to_numpy() for kind, names in kinds.items()}
     depths: Any = values.get("d")
     out = []
+    stages = 0 if depths is None else depths.shape[1]
     for of in values.values():
         used = None
-        stages = 0 if depths is None else depths.shape[1]
-        if stages and of.shape[1] > stages and of.shape[1] % stages == 0:
+        if depths is not None and of.shape[1] > stages and of.shape[1] % stages == 0:
             layer = np.arange(of.shape[1] // stages)
             used = (layer[None, None, :] < depths[:, :, None]).reshape(len(of), -1)
         out.append((of, used))

@@ -1,4 +1,4 @@
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -9,8 +9,9 @@ import pytest
 from hw_profiles.device import DeviceSpec, load_device, new_device
 from hw_profiles.latencies import import_latencies, read_latencies
 from hw_profiles.profile import profile
-from hw_profiles.profilers.base import Measured, Measurement
+from hw_profiles.profilers.base import Measured, Measurement, Progress
 from hw_profiles.table import LatencyTable, load, settings_of
+from hw_profiles.worklist import Unit
 from nas.costs import Costs
 from nas.few_shot import measure_few, prepare
 from nas.testing.device_suite import FAKE, SPACE, FakeProfiler
@@ -39,7 +40,12 @@ class Other:
     networks: list[int] = field(default_factory=list)
 
     def measure(
-        self, units: Sequence[object], networks: Sequence[Graph] = (), *, seed: int = 0, watch=None
+        self,
+        units: Sequence[Unit],
+        networks: Sequence[Graph] = (),
+        *,
+        seed: int = 0,  # noqa: ARG002
+        watch: Callable[[Progress], None] | None = None,  # noqa: ARG002
     ) -> Measured:
         assert not units
         self.networks.append(len(networks))
@@ -68,7 +74,7 @@ def source(name: str = "known") -> DeviceSpec:
 
 def few(cache: Path, profiler: Other, n: int, sources: Sequence[str]) -> LatencyTable:
     path = cache / "new.json"
-    return measure_few(SPACE, NEW, sources, n, path, profiler=profiler)  # pyright: ignore[reportArgumentType]
+    return measure_few(SPACE, NEW, sources, n, path, profiler=profiler)
 
 
 def others(n: int = 40) -> Archs:
@@ -130,8 +136,9 @@ def test_measured_blocks_count_for_more_than_a_transfer(cache: Path) -> None:
 
 def test_nonsense_is_doubted(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(0)
-    monkeypatch.setattr(Other, "latency_us", lambda self, graph: float(rng.uniform(100, 2000)))
-    table = few(cache, Other(), 12, [source().id])
+    profiler = Other()
+    monkeypatch.setattr(profiler, "latency_us", lambda _: float(rng.uniform(100, 2000)))
+    table = few(cache, profiler, 12, [source().id])
     learned = table.transferred(SPACE)
     assert learned is not None
     assert any("another order" in doubt for doubt in learned.doubts)
