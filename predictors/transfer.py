@@ -4,7 +4,7 @@ Other devices' latencies say most: a linear Gaussian process on their smoothed l
 (`smoothing`), with small terms for counts and choices of the architecture; on counts and choices
 alone where there are no other devices. Latency or its logarithm, with or without the others, how
 much of each and how much noise: every setting counts by its evidence on the measured networks.
-Whole milliseconds are intervals. What is measured is chosen beforehand, so that the least doubt is left.
+Whole milliseconds are intervals. What is measured is chosen so that the least doubt is left.
 
 Few-shot transfer to devices: HELP (Lee et al., NeurIPS 2021), MultiPredict (Akhauri and
 Abdelfattah, AutoML 2023). The baseline is a ridge regression on the other devices' log latencies.

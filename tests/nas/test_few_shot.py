@@ -7,13 +7,15 @@ import pandas as pd
 import pytest
 
 from hw_profiles.device import DeviceSpec, load_device, new_device
+from hw_profiles.elsewhere.worklist import export_worklist
 from hw_profiles.latencies import import_latencies, read_latencies
 from hw_profiles.profile import profile
 from hw_profiles.profilers.base import Measured, Measurement, Progress
-from hw_profiles.table import LatencyTable, load, settings_of
+from hw_profiles.provenance import capture
+from hw_profiles.table import LatencyTable, load, open_table, settings_of
 from hw_profiles.worklist import Unit
 from nas.costs import Costs
-from nas.few_shot import measure_few, prepare
+from nas.few_shot import measure_few, prepare, wanted
 from nas.testing.device_suite import FAKE, SPACE, FakeProfiler
 from search_spaces.errors import InputError
 from search_spaces.ir.blocks import BlockMap
@@ -167,3 +169,19 @@ def test_what_can_not_be_a_source_is_said(cache: Path) -> None:
         few(cache, Other(), 8, ["empty"])
     with pytest.raises(InputError, match=r"--from: 'new' is the new device itself"):
         few(cache, Other(), 8, ["new"])
+
+
+def test_a_device_elsewhere_measures_the_networks_alone(cache: Path) -> None:
+    device, new, profiler = source(), new_device("board"), Other()
+    with pytest.raises(InputError, match=r"8 of 8 networks are missing; add --export-worklist"):
+        measure_few(SPACE, new, [device.id], 8)
+    archs = wanted(SPACE, new, [device.id], 8)
+    done = export_worklist(SPACE, new, cache / "board.zip", archs=archs, blocks=False)
+    assert (done.units, done.networks) == (0, 8)
+    measured = profiler.measure((), [SPACE.build(arch) for arch in archs])
+    empty = LatencyTable(new.id, settings_of(new))
+    empty.extended(measured, capture("fake", 1), SPACE, archs).save(new.folder / "table.json")
+    table = measure_few(SPACE, new, [device.id], 8)
+    assert open_table(new).bind(SPACE).source == "transferred"
+    assert len(table.networks) == 8
+    assert not len(wanted(SPACE, new, [device.id], 8))
