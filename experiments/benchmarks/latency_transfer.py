@@ -45,8 +45,8 @@ from search_spaces.errors import InputError
 
 _METRICS = ("spearman_trimmed", "spearman", "within_10pct", "coverage_90")
 _BASELINES = ("ridge", "ridge_reference", "ridge_onehot", "ridge_counts", "layerwise", "macs")
-Rows = Int[np.ndarray, " n"]
-Estimate = tuple[Rows, Callable[[Rows], Prediction | Float[np.ndarray, " n"]]]
+Rows = Int[np.ndarray, " _"]
+Estimate = tuple[Rows, Callable[[Rows], Prediction | Float[np.ndarray, " _"]]]
 
 
 @dataclass(frozen=True)
@@ -144,7 +144,7 @@ def _ridge(
     forth: Callable[[Any], Any],
     back: Callable[[Any], Any],
     rows: Rows,
-) -> Callable[[Rows], Float[np.ndarray, " n"]]:
+) -> Callable[[Rows], Float[np.ndarray, " _"]]:
     t = forth(case.latency_ms[rows])
     z = x[rows] - x[rows].mean(0)[None, :]
     plain = z.T @ np.linalg.solve(z @ z.T + np.eye(len(rows)), t - t.mean())

@@ -83,7 +83,7 @@ def profile(
 
     spec = load_device(device)
     searched, archs = _space(space, overrides or ())
-    others = _others(few, sources)
+    others = _others(few, sources, again)
     if export_worklist is not None:
         if few:
             from nas.few_shot import wanted
@@ -154,11 +154,13 @@ def profile(
         typer.echo(str(report))
 
 
-def _others(few: int, sources: str) -> list[str]:
+def _others(few: int, sources: str, again: bool) -> list[str]:
     from search_spaces.errors import InputError
 
     if sources and not few:
         raise InputError("--from: needs --few N, the number of networks to measure")
+    if few and again:
+        raise InputError("--few: adds to the networks that were measured; leave --again out")
     return [name.strip() for name in sources.split(",") if name.strip()]
 
 
