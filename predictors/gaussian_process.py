@@ -7,6 +7,7 @@ to the labels' units.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -108,7 +109,7 @@ class GaussianProcess(FeaturePredictor[ProcessModel]):
         holdout: float = 0.2,
     ) -> None:
         super().__init__(space, seed, macs, holdout)
-        self._scaling = _Scaling(space)
+        self._scaling = scaling_of(space)
 
     def features(self, archs: Archs) -> Float64[np.ndarray, "n f"]:
         """The descriptors, each group of them with unit variance over the space."""
@@ -206,11 +207,14 @@ class GaussianProcess(FeaturePredictor[ProcessModel]):
         )
 
 
-class _Scaling:
+class Scaling:
     """Descriptors on the scale of the kernel, by their spread over the space.
 
     Columns in units of their own are standardised; sequences and choices keep their common unit.
     Where there are cells they tell all, and choices would only blur that equal cells are equal.
+
+    Args:
+        space: where the architectures come from.
     """
 
     def __init__(self, space: SearchSpace) -> None:
@@ -234,3 +238,9 @@ class _Scaling:
 
     def __call__(self, archs: Archs) -> Float64[np.ndarray, "n f"]:
         return (self._raw(archs) - self._center[None, :]) / self._spread[None, :]
+
+
+@lru_cache(maxsize=8)
+def scaling_of(space: SearchSpace) -> Scaling:
+    """The scaling of a space, worked out once."""
+    return Scaling(space)
