@@ -24,7 +24,8 @@ from hw_profiles.transferred import TransferredCosts
 from hw_profiles.worklist import unit_keys
 from predictors.metrics import Z_90
 from predictors.smoothing import smooth_ms
-from predictors.transfer import Transfer, Transferred
+from predictors.transfer import Transfer
+from predictors.transfer_fit import Transferred
 from predictors.transfer_settings import Description
 from search_spaces.errors import InputError
 from search_spaces.ir.blocks import BlockMap

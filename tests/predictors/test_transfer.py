@@ -9,7 +9,8 @@ from predictors import gp_mixture
 from predictors.metrics import coverage, spearman
 from predictors.smoothing import smooth_ms
 from predictors.spread_choice import v_optimal
-from predictors.transfer import Transfer, grain
+from predictors.transfer import Transfer
+from predictors.transfer_fit import grain
 from predictors.transfer_settings import Description, settings
 from search_spaces.errors import InputError
 
