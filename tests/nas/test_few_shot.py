@@ -14,6 +14,7 @@ from hw_profiles.profilers.base import Measured, Measurement, Progress
 from hw_profiles.provenance import capture
 from hw_profiles.table import LatencyTable, load, open_table, settings_of
 from hw_profiles.worklist import Unit
+from nas import few_shot
 from nas.costs import Costs
 from nas.few_shot import measure_few, prepare, wanted
 from nas.testing.device_suite import FAKE, SPACE, FakeProfiler
@@ -62,6 +63,7 @@ class Other:
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("HWNAS_CACHE", str(tmp_path))
+    monkeypatch.setattr(few_shot, "_SAMPLE", 600)
     return tmp_path
 
 
