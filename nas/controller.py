@@ -27,9 +27,12 @@ from nas.ui.report import render_front, render_report
 from nas.verify import agreement, verified_front, verify
 from nas.workbench import Workbench, make_evaluator, shared
 from predictors import registry as predictors
+from predictors.design import spread_labels
 from search_spaces.errors import RunError
 from search_spaces.files import write_json, write_text
 
+# Architectures among which each one to label is chosen.
+_CANDIDATES = 10
 _LABEL_BATCH = 16
 
 
@@ -112,7 +115,10 @@ class Controller:
         """Evaluate sub-networks on the validation images, for the predictor to learn from."""
         wanted = self.experiment.predictors.accuracy.samples
         none = np.zeros((0, len(self.bench.space.knobs)), int)
-        archs = spread_archs(self.bench.executors.blocks, wanted, self.experiment.seed, none)
+        blocks, seed = self.bench.executors.blocks, self.experiment.seed
+        candidates = spread_archs(blocks, _CANDIDATES * wanted, seed, none)
+        wanted = min(wanted, len(candidates))
+        archs = candidates[spread_labels(self.bench.space, candidates, wanted, seed)]
         done = len(self.store.trials("label"))
         with evaluator_pool(make_evaluator, shared(self.bench), self.workers) as pool:
             for first in range(done, len(archs), _LABEL_BATCH):

@@ -92,7 +92,7 @@ def _boost(x: Float[np.ndarray, "n f"], y: Float64[np.ndarray, " n"]) -> Any:
         max_leaf_nodes=8,
         min_samples_leaf=4,
         l2_regularization=1.0,
-        early_stopping=False,
+        early_stopping=False,  # pyright: ignore[reportArgumentType] (a wrong stub)
         random_state=0,
     )
     # Threads that wait for one another cost more than so few labels take.

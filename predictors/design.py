@@ -7,6 +7,7 @@ farthest alone would be the odd ones out.
 
 import numpy as np
 from jaxtyping import Float64, Int
+from threadpoolctl import threadpool_limits
 
 from predictors.gaussian_process import scaling_of
 from search_spaces.errors import InputError
@@ -18,7 +19,7 @@ _DRAWS = 4
 
 def spread_labels(
     space: SearchSpace, candidates: Archs, n: int, seed: int
-) -> Int[np.ndarray, " n"]:
+) -> Int[np.ndarray, " chosen"]:
     """Rows of the candidates to label.
 
     Args:
@@ -32,7 +33,12 @@ def spread_labels(
     """
     if n > len(candidates):
         raise InputError(f"labels: {n} asked for, there are {len(candidates)} candidates")
-    x = scaling_of(space)(candidates)
+    # One thread, so that the same draws follow again when a run is resumed.
+    with threadpool_limits(1, "blas"):
+        return _seeds(scaling_of(space)(candidates), n, seed)
+
+
+def _seeds(x: Float64[np.ndarray, "m f"], n: int, seed: int) -> Int[np.ndarray, " n"]:
     rng = np.random.default_rng(seed)
     chosen = [int(rng.integers(len(x)))]
     distance = _squared(x, x[chosen])[0]

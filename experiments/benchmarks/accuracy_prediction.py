@@ -40,7 +40,7 @@ from search_spaces.named import hint
 _BASELINES = ("ridge", "macs")
 _METRICS = ("kendall", "spearman", "rmse", "coverage_90")
 _SIZES = (32, 78, 100, 156, 200, 469)
-Rows = Int[np.ndarray, " n"]
+Rows = Int[np.ndarray, "..."]
 
 
 def evaluate(
@@ -116,22 +116,24 @@ def _rows(table: Labelled, rows: Rows) -> Labelled:
     )
 
 
-def selected(data: Path, spaces: str | None, tasks: str | None) -> list[tuple[Labelled, str]]:
+def selected(
+    tables: Sequence[Labelled], spaces: str | None, tasks: str | None
+) -> list[tuple[Labelled, str]]:
     """The tables and tasks asked for, all where nothing is.
 
     Raises:
         InputError: a name that is not there.
     """
-    tables = {table.name: table for table in load_tables(data)}
-    wanted = spaces.split(",") if spaces else list(tables)
-    missing = [name for name in wanted if name not in tables]
+    by_name = {table.name: table for table in tables}
+    wanted = spaces.split(",") if spaces else list(by_name)
+    missing = [name for name in wanted if name not in by_name]
     if missing:
-        raise InputError(f"--space: no {missing[0]!r} in {data}; {hint(missing[0], tables)}")
-    there = [(tables[name], task) for name in wanted for task in tables[name].labels]
-    names = tasks.split(",") if tasks else [task for _, task in there]
-    unknown = [name for name in names if name not in {task for _, task in there}]
+        raise InputError(f"--space: no {missing[0]!r}; {hint(missing[0], by_name)}")
+    there = [(by_name[name], task) for name in wanted for task in by_name[name].labels]
+    known = sorted({task for _, task in there})
+    names = tasks.split(",") if tasks else known
+    unknown = [name for name in names if name not in known]
     if unknown:
-        known = sorted({task for _, task in there})
         raise InputError(f"--tasks: no {unknown[0]!r}; {hint(unknown[0], known)}")
     return [(table, task) for table, task in there if task in names]
 
@@ -162,7 +164,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     arguments = parser.parse_args()
     try:
-        chosen = selected(arguments.data, arguments.space, arguments.tasks)
+        chosen = selected(load_tables(arguments.data), arguments.space, arguments.tasks)
         counts = [int(n) for n in arguments.n.split(",")]
         rows = [r for table, task in chosen for r in measure(table, task, counts, arguments.seeds)]
     except (InputError, ValueError) as error:

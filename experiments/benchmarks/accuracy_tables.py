@@ -156,7 +156,7 @@ def _columns(name: str, frames: Frames) -> Labelled:
     table = next(f for f in frames.values() if "block0_e" in f)
     metrics = [c for c in table if "top" in c]
     table = table.dropna(subset=metrics)
-    knobs = [c for c in table if c.startswith("block") and table[c].nunique() > 1]
+    knobs = [c for c in table.columns if c.startswith("block") and len(set(table[c])) > 1]
     values = tuple((c, tuple(float(v) for v in sorted(table[c].unique()))) for c in knobs)
     archs = np.stack([np.searchsorted(v, table[c].to_numpy(float)) for c, v in values], axis=1)
     labels = {c: table[c].to_numpy(np.float64) for c in metrics}

@@ -85,8 +85,9 @@ class AccuracyPredictorConfig(BaseModel):
 
     model_config = _STRICT
 
-    type: Literal["mlp_ensemble", "ridge"] = Field(
-        default="mlp_ensemble", description="Kind of model."
+    type: Literal["auto", "boosting", "gaussian_process", "mlp_ensemble", "ridge"] = Field(
+        default="auto",
+        description="Kind of model; auto keeps the one that orders unseen labels best.",
     )
     samples: int = Field(
         default=300, ge=10, description="Sub-networks evaluated to fit and test it."
