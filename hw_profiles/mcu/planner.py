@@ -27,7 +27,7 @@ class Step:
     Args:
         name: of the layer.
         reads: the tensors that it reads.
-        makes: the tensor that it makes.
+        makes: the tensor that it makes, or a part of it: it lives from its first part.
         scratch_bytes: memory that it needs for itself.
         in_place: inputs at whose start its output may start, if nobody reads them later.
         below: inputs that its output may lie over in the same case: by how many bytes it must start
@@ -150,10 +150,12 @@ def _lifetimes(
     inputs: Sequence[str],
     outputs: Sequence[str],
 ) -> list[Buffer]:
-    first = dict.fromkeys(inputs, 0) | {step.makes: i for i, step in enumerate(steps)}
+    first = dict.fromkeys(inputs, 0)
+    for i, step in enumerate(steps):
+        first.setdefault(step.makes, i)
     last = dict(first)
     for i, step in enumerate(steps):
-        last |= dict.fromkeys(step.reads, i)
+        last |= dict.fromkeys((*step.reads, step.makes), i)
     last |= dict.fromkeys(outputs, len(steps) - 1)
     tensors = [Buffer(name, _aligned(sizes[name]), first[name], last[name]) for name in first]
     scratch = [

@@ -14,9 +14,8 @@ from jaxtyping import Float32
 from onnx import TensorProto, helper, numpy_helper
 
 from search_spaces.errors import RunError
-from search_spaces.ir.graph import DType, Graph, Node
-from search_spaces.ir.ops import STORED
-from search_spaces.ir.quantize import LARGEST_WEIGHT, weight_steps
+from search_spaces.ir.graph import Graph, Node
+from search_spaces.ir.quantize import LARGEST_WEIGHT, in_8_bits, same_bits, weight_steps
 
 Params = Mapping[str, Mapping[str, Any]]
 
@@ -144,19 +143,6 @@ class Writer:
             return True
         readers = self.graph.readers.get(node.name, ())
         return any(not same_bits(self.graph, reader) for reader in readers)
-
-
-def in_8_bits(graph: Graph, tensor: str) -> bool:
-    """Whether a tensor is stored in 8 bits."""
-    return graph.type_of(tensor).dtype == DType.UINT8
-
-
-def same_bits(graph: Graph, node: Node) -> bool:
-    """Whether a node makes the bits that it reads: a ReLU that the steps have done already."""
-    if node.op not in ("relu", "relu6", "identity") or not in_8_bits(graph, node.name):
-        return False
-    source = graph.by_name.get(node.inputs[0])
-    return source is not None and all(source.attrs.get(k) == node.attrs[k] for k in STORED)
 
 
 def _steps(node: Node) -> tuple[float, int]:

@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from search_spaces.ir.graph import Attr, DType, Graph, Node
-from search_spaces.ir.ops import LINEAR, make_node
+from search_spaces.ir.ops import LINEAR, STORED, make_node
 from search_spaces.ir.verify import verify
 
 # Smallest and largest value of a tensor.
@@ -29,13 +29,14 @@ _KEEPING = ("max_pool", "pad", "reshape", "identity")
 _CUTTING: Mapping[str, float] = {"relu": np.inf, "relu6": 6.0}
 # In networks that are whole in 8 bits: runtimes average without a change of steps, and give a
 # sigmoid and a softmax steps of 1/256.
-_KEEPING_WHOLE = (*_KEEPING, "avg_pool")
+_KEEPING_WHOLE = (*_KEEPING, "avg_pool", "global_pool")
 _FIXED: Mapping[str, tuple[float, float]] = dict.fromkeys(("sigmoid", "softmax"), (0.0, 255 / 256))
 
 # Signed weights leave out -128, so that they are symmetric.
 LARGEST_WEIGHT = 127
-# Half of what a bias of 32 bits holds: the rest is for the sum that it is added to.
-_LARGEST_BIAS = 2.0**30
+# A quarter of what a bias of 32 bits holds: the rest is for the sum that it is added to, which
+# kernels double.
+_LARGEST_BIAS = 2.0**29
 
 
 def stored_in_8_bits(graph: Graph, *, whole: bool = False) -> tuple[str, ...]:
@@ -145,6 +146,19 @@ def _steps(low: float, high: float) -> dict[str, Attr]:
     low, high = min(low, 0.0), max(high, 0.0)
     step = float(np.float32((high - low) / _LEVELS)) or 1.0
     return {"step": step, "zero_point": int(np.clip(round(-low / step), 0, _LEVELS))}
+
+
+def in_8_bits(graph: Graph, tensor: str) -> bool:
+    """Whether a tensor is stored in 8 bits."""
+    return graph.type_of(tensor).dtype == DType.UINT8
+
+
+def same_bits(graph: Graph, node: Node) -> bool:
+    """Whether a node makes the bits that it reads: a ReLU that the steps have done already."""
+    if node.op not in ("relu", "relu6", "identity") or not in_8_bits(graph, node.name):
+        return False
+    source = graph.by_name.get(node.inputs[0])
+    return source is not None and all(source.attrs.get(k) == node.attrs[k] for k in STORED)
 
 
 def is_quantized(graph: Graph) -> bool:
