@@ -67,9 +67,7 @@ class Emulator:
                 one.name: one["st_value"] for one in symbols.iter_symbols() if one.name
             }
         self.code_bytes: int = sections[".text"]
-        self.flash_bytes: int = sum(
-            sections.get(name, 0) for name in (".text", ".rodata", ".data")
-        )
+        self.flash_bytes: int = sum(sections.get(name, 0) for name in (".text", ".rodata", ".data"))
         self.static_bytes: int = sum(sections.get(name, 0) for name in (".data", ".bss"))
 
     @cached_property

@@ -42,7 +42,8 @@ class KernelRunner:
         """Build the kernels and load them."""
         self.simd = core.simd if simd is None else simd
         sources = kernel_sources(core, simd=self.simd)
-        self.emulator = Emulator(core, build(sources, core, compiler=compiler))
+        define = () if self.simd else ("HWNAS_PORTABLE",)
+        self.emulator = Emulator(core, build(sources, core, compiler=compiler, define=define))
 
     def run(self, layer: Layer, *inputs: np.ndarray, in_place: bool = False) -> Ran:
         """Call the layer's kernel.
@@ -69,7 +70,10 @@ class KernelRunner:
             out = places[0]
         else:
             out, place = place, _aligned(place + out_bytes + 1)
-        guarded = [(place + scratch, 16), (out + out_bytes, 0 if in_place else place - out - out_bytes)]
+        guarded = [
+            (place + scratch, 16),
+            (out + out_bytes, 0 if in_place else place - out - out_bytes),
+        ]
         for start, size in guarded:
             emulator.write(start, bytes([_GUARD]) * size)
         blocks = emulator.call(f"hwnas_{layer.op}", params, *places, out, place)

@@ -98,6 +98,7 @@ def build(
     compiler: Compiler = "zig",
     include: Sequence[Path] = (),
     keep: Sequence[str] = (),
+    define: Sequence[str] = (),
 ) -> Path:
     """Compile and link C files to an ELF file, or find it in the cache.
 
@@ -107,6 +108,7 @@ def build(
         compiler: zig's clang, or Debian's GCC.
         include: more folders of headers.
         keep: functions to keep, with all that they need; everything if none is named.
+        define: macros.
 
     Returns:
         The file, under a name that holds a digest of all that it depends on.
@@ -119,6 +121,7 @@ def build(
     flags = [
         *command(core, compiler),
         *(f"-I{folder}" for folder in folders),
+        *(f"-D{macro}" for macro in define),
         "-nostdlib",
         *(["-Wl,--gc-sections", *roots] if keep else ["-Wl,--no-gc-sections"]),
         "-Wl,--entry=0",
@@ -127,8 +130,11 @@ def build(
     ]
     everything = (*sources, FREESTANDING / "memory.c")
     digest = hashlib.sha256(describe(core, compiler).encode())
-    read = (*everything, _LINK, *sorted(file for one in folders for file in one.glob("*.h")))
-    for text in (*(path.read_bytes() for path in read), *(name.encode() for name in keep)):
+    read = (*everything, _LINK, *sorted(file for one in folders for file in one.rglob("*.[ch]")))
+    for text in (
+        *(path.read_bytes() for path in read),
+        *(name.encode() for name in (*keep, *define)),
+    ):
         digest.update(text + b"\0")
     elf = cache_folder() / "mcu" / f"{core.id}-{digest.hexdigest()[:24]}.elf"
     if elf.exists():
