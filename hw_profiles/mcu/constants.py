@@ -50,7 +50,8 @@ def scratch_bytes(layer: Layer, *, simd: bool) -> int:
     if isinstance(layer, Depthwise):
         return _depthwise_scratch(layer, simd)
     if simd and isinstance(layer, Conv):
-        return 4 * row_bytes(layer.weight[0].size)
+        # Two columns as they are, and both widened to 16 bits.
+        return 6 * row_bytes(layer.weight[0].size)
     if simd and isinstance(layer, Pointwise | FullyConnected):
         return 4 * row_bytes(layer.weight.shape[1])
     return 0

@@ -67,7 +67,9 @@ def windows(x: np.ndarray, window: Window, fill: int) -> Int[np.ndarray, "h w kh
     return view[:: window.stride[0], :: window.stride[1]].transpose(0, 1, 3, 4, 2)
 
 
-def _requantized(layer: Conv | Depthwise | Pointwise | FullyConnected, sums: np.ndarray) -> Tensor:
+def _requantized(
+    layer: Conv | Depthwise | Pointwise | FullyConnected, sums: np.ndarray
+) -> np.ndarray:
     scaled = multiply(sums + layer.folded_bias, layer.multiplier, layer.shift)
     return np.clip(scaled + layer.output.zero_point, layer.low, layer.high)
 
