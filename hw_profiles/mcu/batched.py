@@ -241,7 +241,8 @@ def _softmax(call: Call, x: Array) -> Array:
     x = _wide(x).reshape(x.shape[0], layer.size)
     exponentials = _constant(softmax_exponentials(layer.input.scale))[x.max(1, keepdims=True) - x]
     total = _divided(exponentials, _constant(12)).sum(1, keepdims=True)
-    headroom = _constant(32) - (total[..., None] >> jnp.arange(32) > 0).sum(-1)
+    bits = _constant(np.arange(32)).reshape(1, 1, 32)
+    headroom = _constant(32) - _wide(total[..., None] >> bits > 0).sum(-1)
     rest = (total << headroom & _constant(0xFFFFFFFF)) - _constant(1 << 31)
     shares = _divided(_high(exponentials, _one_over_one_plus(rest)), _constant(35) - headroom)
     return _clamped(jnp.where(exponentials > 0, shares - 128, -128), -128, 127)

@@ -1,6 +1,6 @@
 """Whole networks in int8: close to their float twin, and equal however they are run."""
 
-from collections.abc import Mapping
+from collections.abc import Callable
 
 import jax.numpy as jnp
 import numpy as np
@@ -15,33 +15,11 @@ from search_spaces.ir.graph import Graph
 from search_spaces.ir.interpret import apply
 from search_spaces.ir.passes import fold_batchnorm
 from search_spaces.ir.quantize import quantize_for_timing
-from search_spaces.registry import create
 from search_spaces.space import SearchSpace
 
-ARGUMENTS: Mapping[str, Mapping[str, object]] = {
-    "mobilenet_v3": {
-        "resolution": (12, 16),
-        "widths": (8, 12),
-        "strides": (2, 2),
-        "hswish": (False, True),
-        "squeeze_excite": (False, True),
-        "depth": (1, 2),
-        "expand": (2, 3),
-        "head": (24, 32),
-        "classes": 10,
-    },
-    "resnet": {"resolution": (16,), "classes": 10},
-    "nasbench_macro": {"resolution": (16,), "widths": (8, 12, 16), "stem": 8, "head": 24},
-}
 
-
-def small(name: str) -> SearchSpace:
-    return create(name, **ARGUMENTS[name])
-
-
-def random_network(name: str, seed: int) -> tuple[Graph, dict, Int8Network, np.ndarray]:
+def random_network(space: SearchSpace, seed: int) -> tuple[Graph, dict, Int8Network, np.ndarray]:
     """The float graph of a random architecture, its parameters, the int8 network, images."""
-    space = small(name)
     rng = np.random.default_rng(seed)
     arch = space.canonical(rng.integers(0, space.cardinality, (1, len(space.knobs))))[0]
     graph = fold_batchnorm(space.build(arch))
@@ -59,8 +37,10 @@ def random_network(name: str, seed: int) -> tuple[Graph, dict, Int8Network, np.n
         pytest.param("nasbench_macro", 0, marks=pytest.mark.slow),
     ],
 )
-def test_a_network_is_close_to_its_float_twin_and_equal_in_batches(name: str, seed: int) -> None:
-    graph, params, network, images = random_network(name, seed)
+def test_a_network_is_close_to_its_float_twin_and_equal_in_batches(
+    small_space: Callable[[str], SearchSpace], name: str, seed: int
+) -> None:
+    graph, params, network, images = random_network(small_space(name), seed)
     trees = {n: {k: jnp.asarray(v) for k, v in own.items()} for n, own in params.items()}
     (expected,), _ = apply(graph, trees, {"image": jnp.asarray(images)}, stats={})
     rounded = network.rounded(images)
@@ -118,4 +98,5 @@ def test_a_bias_too_large_for_its_steps_saturates() -> None:
     network = lower(calibrated(graph, params, [x], whole=True), params)
     made = np.stack([network.reference(row)["dense"] for row in network.rounded(x[:, None, None])])
     kind = network.quantization["dense"]
-    np.testing.assert_allclose((made[:, 0] - kind.zero_point) * kind.scale, 50.0, rtol=0.01)
+    found = (made[:, 0].astype(float) - kind.zero_point) * kind.scale
+    np.testing.assert_allclose(found, 50.0, rtol=0.01)
