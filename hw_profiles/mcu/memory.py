@@ -48,8 +48,8 @@ class BlockMemory:
                 here, there = _block_of(graph, node.name), _block_of(graph, source)
                 if source not in graph.inputs and order[here] - order[there] > 1:
                     raise InputError(
-                        f"space {self.blocks.space.name}: block {here!r} reads {source!r}, which is not "
-                        "of the block before it: peak_sram_kib can't be told from blocks"
+                        f"space {self.blocks.space.name}: block {here!r} reads {source!r} of a "
+                        "block that is not just before it: peak_sram_kib can't be told from blocks"
                     )
 
     @cached_property

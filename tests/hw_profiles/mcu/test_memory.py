@@ -59,5 +59,5 @@ class _Skipping(SearchSpace):
 
 
 def test_a_space_whose_blocks_are_no_chain_is_refused() -> None:
-    with pytest.raises(InputError, match="block 'd' reads 'a/conv', which is not of the block"):
+    with pytest.raises(InputError, match="block 'd' reads 'a/conv' of a block that"):
         BlockMemory(BlockMap(_Skipping()))
