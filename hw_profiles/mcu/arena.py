@@ -1,0 +1,38 @@
+"""The arena of a network: its layers as the planner sees them."""
+
+from math import prod
+
+from hw_profiles.mcu.constants import constant_bytes, scratch_bytes
+from hw_profiles.mcu.layers import IN_PLACE
+from hw_profiles.mcu.lower import Call, Int8Network
+from hw_profiles.mcu.planner import Plan, Step, plan
+
+
+def arena(network: Int8Network, *, simd: bool | None) -> Plan:
+    """Where the tensors of a network lie, and the scratch memory of its kernels.
+
+    Args:
+        network: the layers.
+        simd: for a core with the DSP extension, whose kernels need other scratch; None for a plan
+            that serves both kinds of cores.
+    """
+    sizes = {name: prod(shape) for name, shape in network.shapes.items()}
+    steps = [_step(call, simd) for call in network.calls]
+    return plan(sizes, steps, network.inputs, network.outputs)
+
+
+def flash_bytes(network: Int8Network, *, simd: bool) -> int:
+    """Bytes of constants: weights, biases, factors, tables and the structs that point to them."""
+    return sum(constant_bytes(call.layer, simd=simd) for call in network.calls)
+
+
+def _step(call: Call, simd: bool | None) -> Step:
+    kinds = (False, True) if simd is None else (simd,)
+    scratch = max(scratch_bytes(call.layer, simd=kind) for kind in kinds)
+    op = call.layer.op
+    # An addition may write over either of its inputs, other kernels over the first.
+    places = call.reads if op == "add" else call.reads[:1]
+    in_place = tuple(dict.fromkeys(places)) if op in IN_PLACE else ()
+    if len(call.reads) > 1 and call.reads[0] == call.reads[1] and op != "add":
+        in_place = ()
+    return Step(call.name, call.reads, call.makes, scratch, in_place)
