@@ -2,7 +2,7 @@
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import numpy as np
@@ -12,7 +12,7 @@ from hw_profiles.profilers.registry import create, measures
 from hw_profiles.provenance import capture
 from nas.export.card import Metric, Network, Origin, Preprocessing
 from nas.export.numerics import Samples
-from nas.export.registry import ExportReport, dtype, exporter
+from nas.export.registry import ExportReport, dtype, exporter, for_microcontrollers
 from nas.results.run import numeric, open_run
 from nas.supernet.executors import input_size
 from nas.workbench import Workbench
@@ -67,7 +67,7 @@ def export_trial(run: Path, trial: int, target: str, folder: Path | None = None)
         ),
         classes=bench.data.classes,
         metrics=_metrics(table.loc[[trial]]),
-        latency=_latency(bench, graph, dtype(target)),
+        latency=_latency(bench, graph, target),
     )
     folder = folder or results.folder / "exports" / str(trial) / target
     return write(network, folder, samples=samples, reference=forward)
@@ -90,20 +90,23 @@ def _metrics(rows: Any) -> list[Metric]:
     return list(found.values())
 
 
-def _latency(
-    bench: Workbench, graph: Graph, dtype: Literal["float32", "int8"]
-) -> dict[str, dict[str, Any]]:
+def _latency(bench: Workbench, graph: Graph, target: str) -> dict[str, dict[str, Any]]:
     """The network measured once more, as the file has it, on each device that can run it here.
 
-    Beside a network in 8 bits its float32 twin is measured, in turns.
+    Beside a network in 8 bits its float32 twin is measured, in turns, where there is one.
     """
     out = {}
     for name, device in bench.devices.items():
-        if device.runner is None or not measures(device.runner, dtype):
+        suits = (device.kind == "mcu") == for_microcontrollers(target)
+        if device.runner is None or not suits or not measures(device.runner, dtype(target)):
             continue
-        device = device.model_copy(update={"dtype": "float32"})
-        twins = {"int8": quantize_for_timing(fold_batchnorm(graph))} if dtype == "int8" else {}
-        twins["float32"] = graph
+        if device.kind == "mcu":
+            twins = {"int8": graph}
+        else:
+            device = device.model_copy(update={"dtype": "float32"})
+            twins = {"float32": graph}
+            if dtype(target) == "int8":
+                twins = {"int8": quantize_for_timing(fold_batchnorm(graph)), **twins}
         provenance = capture(create(device).runtime, device.threads)
         found = measure_networks(device, list(twins.values()), seed=bench.experiment.seed)
         figures = [

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -117,13 +116,3 @@ class Emulator:
             self.write(stack + 4 * i, (word & 0xFFFFFFFF).to_bytes(4, "little"))
         self._uc.reg_write(self._register("SP"), stack)
         self._uc.reg_write(self._register("LR" if self._arm else "RA"), self._exit | self._arm)
-
-
-def instructions(blocks: Mapping[int, BlockCount], lengths: Mapping[int, Any]) -> int:
-    """Instructions that were issued: those that a condition skipped are counted.
-
-    Args:
-        blocks: counts by address.
-        lengths: of each block, something whose length is its number of instructions.
-    """
-    return sum(block.count * len(lengths[address]) for address, block in blocks.items())

@@ -2,9 +2,8 @@
 
 `sxtb16` widens bytes 0 and 2 of a word to two halves of 16 bits, and after a rotation by 8 bytes 1
 and 3. So a word holds two inputs of two rows, (row 0, row 1, row 0, row 1), and gives a pair of
-inputs for each of the rows without a shift. Rows come in blocks of four, one or two that are left
-in a block of two. Inputs come in fours, as pairs (0, 2) and (1, 3): the order in which `sxtb16`
-widens the activations. What is missing to four inputs or two rows is zero.
+inputs for each of the rows without a shift. Inputs come in fours, as pairs (0, 2) and (1, 3): the
+order in which `sxtb16` widens the activations. What is missing to four inputs or two rows is zero.
 """
 
 import numpy as np
@@ -17,15 +16,10 @@ def row_bytes(n: int) -> int:
 
 
 def pack_rows(weight: Int8[np.ndarray, "rows n"]) -> Int8[np.ndarray, " bytes"]:
-    """A matrix of weights as blocks of four rows, and maybe one of two."""
+    """A matrix of weights, two rows after two."""
     rows, n = weight.shape
     padded = np.zeros((-(-rows // 2) * 2, row_bytes(n)), np.int8)
     padded[:rows, :n] = weight
-    whole = len(padded) // 4 * 4
-    return np.concatenate([_blocks(padded[:whole], 4), _blocks(padded[whole:], 2)])
-
-
-def _blocks(rows: np.ndarray, together: int) -> np.ndarray:
-    # Axes: block, word of the block, row of the word, four, input of the pair, pair.
-    split = rows.reshape(-1, together // 2, 2, rows.shape[1] // 4, 2, 2)
-    return split.transpose(0, 3, 5, 1, 4, 2).reshape(-1)
+    # Axes: two rows, row of them, four inputs, input of the pair, pair.
+    split = padded.reshape(-1, 2, row_bytes(n) // 4, 2, 2)
+    return split.transpose(0, 2, 4, 3, 1).reshape(-1)

@@ -218,9 +218,7 @@ def _pointwise(writer: _Writer, call: Call) -> None:
 def _fully_connected(writer: _Writer, call: Call) -> None:
     layer: Any = call.layer
     inputs = _weighted(writer, call, writer.tensor(call.reads[0]), layer.weight, 0)
-    writer.operator(
-        "FULLY_CONNECTED", inputs, writer.tensor(call.makes), "FullyConnectedOptions"
-    )
+    writer.operator("FULLY_CONNECTED", inputs, writer.tensor(call.makes), "FullyConnectedOptions")
 
 
 def _pool(writer: _Writer, call: Call) -> None:

@@ -8,7 +8,7 @@ import typer
 from nas.cli.output import AsJson, print_json
 from nas.cli.pareto import Network, split
 
-To = Annotated[str, typer.Option(help="File format: onnx or onnx-int8.")]
+To = Annotated[str, typer.Option(help="Format: onnx, onnx-int8, c or tflite.")]
 Output = Annotated[
     Path | None,
     typer.Option("-o", "--output", help="New folder.  [default: RUN/exports/ID/FORMAT]"),

@@ -55,68 +55,49 @@ HWNAS_INLINE void hwnas_widen(const int8_t *first, const int8_t *second, int32_t
     }
 }
 
-/* Sums of a block of rows; the weights of the next block are returned. */
-HWNAS_INLINE const int8_t *hwnas_sums(const int8_t *weight, const uint32_t *x, int32_t fours,
-                                      const int rows, const int columns, int32_t *sum)
-{
-    int32_t total[8];
-    for (int i = 0; i < rows * columns; i++)
-        total[i] = sum[i];
-    for (int32_t i = fours * 2; i > 0; i--, x += columns) {
-#pragma GCC unroll 2
-        for (int r = 0; r < rows; r += 2, weight += 4) {
-            uint32_t word = hwnas_word(weight);
-            int16x2_t even = (int16x2_t)hwnas_even(word), odd = (int16x2_t)hwnas_odd(word);
-#pragma GCC unroll 2
-            for (int c = 0; c < columns; c++) {
-                int32_t *place = total + r * columns + c;
-                place[0] = __smlad(even, (int16x2_t)x[c], place[0]);
-                place[columns] = __smlad(odd, (int16x2_t)x[c], place[columns]);
-            }
-        }
-    }
-    for (int i = 0; i < rows * columns; i++)
-        sum[i] = total[i];
-    return weight;
-}
-
 /* What is done with sums of output channels. */
 typedef struct {
     int32_t out_c, out_zero, low, high;
     const int32_t *bias, *multiplier, *shift;
 } hwnas_finish;
 
-HWNAS_INLINE const int8_t *hwnas_block(const hwnas_finish *f, const int8_t *weight,
-                                       const uint32_t *x, int32_t fours, int32_t channel,
-                                       const int rows, const int columns, int8_t *out)
+HWNAS_INLINE void hwnas_put(const hwnas_finish *f, int32_t channel, int32_t sum, int8_t *out)
 {
-    int32_t sum[8], missing = channel + rows - f->out_c;
-    for (int r = 0; r < rows; r++)
-        for (int c = 0; c < columns; c++)
-            sum[r * columns + c] = r < rows - missing || missing <= 0 ? f->bias[channel + r] : 0;
-    weight = hwnas_sums(weight, x, fours, rows, columns, sum);
-    for (int r = 0; r < rows; r++) {
-        if (missing > 0 && r >= rows - missing)
-            break;
-        int32_t multiplier = f->multiplier[channel + r], shift = f->shift[channel + r];
-        for (int c = 0; c < columns; c++) {
-            int32_t made = hwnas_scaled(sum[r * columns + c], multiplier, shift) + f->out_zero;
-            out[c * f->out_c + channel + r] = hwnas_clamped(made, f->low, f->high);
-        }
-    }
-    return weight;
+    int32_t made = hwnas_scaled(sum, f->multiplier[channel], f->shift[channel]) + f->out_zero;
+    out[channel] = hwnas_clamped(made, f->low, f->high);
 }
 
-/* All output channels for one or two columns of widened inputs; outputs of the second follow those
- * of the first. */
-HWNAS_INLINE void hwnas_columns(const hwnas_finish *f, const int8_t *weight, const uint32_t *x,
+/* All output channels, two at a time, for one or two columns of widened inputs; outputs of the
+ * second column follow those of the first. */
+HWNAS_INLINE void hwnas_columns(const hwnas_finish *f, const int8_t *weight, const uint32_t *inputs,
                                 int32_t fours, const int columns, int8_t *out)
 {
-    int32_t channel = 0;
-    for (; channel + 2 < f->out_c; channel += 4)
-        weight = hwnas_block(f, weight, x, fours, channel, 4, columns, out);
-    if (channel < f->out_c)
-        hwnas_block(f, weight, x, fours, channel, 2, columns, out);
+    for (int32_t channel = 0; channel < f->out_c; channel += 2) {
+        int32_t both = channel + 1 < f->out_c;
+        int32_t a = f->bias[channel], b = a, c = both ? f->bias[channel + 1] : 0, d = c;
+        const uint32_t *x = inputs;
+        for (int32_t i = fours; i > 0; i--) {
+#pragma GCC unroll 2
+            for (int pair = 0; pair < 2; pair++, weight += 4, x += columns) {
+                uint32_t word = hwnas_word(weight);
+                int16x2_t even = (int16x2_t)hwnas_even(word), odd = (int16x2_t)hwnas_odd(word);
+                a = __smlad(even, (int16x2_t)x[0], a);
+                c = __smlad(odd, (int16x2_t)x[0], c);
+                if (columns == 2) {
+                    b = __smlad(even, (int16x2_t)x[1], b);
+                    d = __smlad(odd, (int16x2_t)x[1], d);
+                }
+            }
+        }
+        hwnas_put(f, channel, a, out);
+        if (columns == 2)
+            hwnas_put(f, channel, b, out + f->out_c);
+        if (both) {
+            hwnas_put(f, channel + 1, c, out);
+            if (columns == 2)
+                hwnas_put(f, channel + 1, d, out + f->out_c);
+        }
+    }
 }
 
 #endif

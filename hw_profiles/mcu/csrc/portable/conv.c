@@ -24,8 +24,9 @@ static int32_t sum(const hwnas_conv_params *p, const int8_t *in, const int8_t *w
     return total;
 }
 
-void hwnas_conv(const hwnas_conv_params *p, const int8_t *in, int8_t *out, void *scratch)
+void hwnas_conv(const hwnas_conv_params *params, const int8_t *in, int8_t *out, void *scratch)
 {
+    const hwnas_conv_params copy = *params, *p = &copy; /* bytes may alias what lies elsewhere */
     int32_t row = p->kernel_h * p->kernel_w * p->in_c;
     (void)scratch;
     for (int32_t y = 0; y < p->out_h; y++)

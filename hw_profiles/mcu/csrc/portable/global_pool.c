@@ -4,9 +4,10 @@
 /* Some channels at a time, so that whole pixels are read in a row. */
 enum { TOGETHER = 4 };
 
-void hwnas_global_pool(const hwnas_global_pool_params *p, const int8_t *in, int8_t *out,
+void hwnas_global_pool(const hwnas_global_pool_params *params, const int8_t *in, int8_t *out,
                        void *scratch)
 {
+    const hwnas_global_pool_params copy = *params, *p = &copy; /* bytes may alias what lies elsewhere */
     int32_t c = 0;
     (void)scratch;
     for (; c + TOGETHER <= p->channels; c += TOGETHER) {

@@ -1,8 +1,9 @@
 #include "arithmetic.h"
 #include "hwnas_kernels.h"
 
-void hwnas_pointwise(const hwnas_pointwise_params *p, const int8_t *in, int8_t *out, void *scratch)
+void hwnas_pointwise(const hwnas_pointwise_params *params, const int8_t *in, int8_t *out, void *scratch)
 {
+    const hwnas_pointwise_params copy = *params, *p = &copy; /* bytes may alias what lies elsewhere */
     (void)scratch;
     for (int32_t i = 0; i < p->positions; i++, in += p->in_c) {
         const int8_t *weight = p->weight;

@@ -19,8 +19,9 @@ static int32_t one_over_one_plus(int32_t a)
     return x > INT32_MAX / 2 ? INT32_MAX : x * 2;
 }
 
-void hwnas_softmax(const hwnas_softmax_params *p, const int8_t *in, int8_t *out, void *scratch)
+void hwnas_softmax(const hwnas_softmax_params *params, const int8_t *in, int8_t *out, void *scratch)
 {
+    const hwnas_softmax_params copy = *params, *p = &copy; /* bytes may alias what lies elsewhere */
     int32_t largest = -128, total = 0;
     (void)scratch;
     for (int32_t i = 0; i < p->size; i++)

@@ -68,8 +68,9 @@ HWNAS_INLINE void outputs(const hwnas_depthwise_params *p, const uint32_t *const
 {
     const int n = (kernel + 1) / 2;
     int32_t bias = p->bias[channel], multiplier = p->multiplier[channel];
-    int32_t shift = p->shift[channel];
-    for (int32_t x = 0; x < p->out_w; x += OUTPUTS) {
+    int32_t shift = p->shift[channel], zero = p->out_zero, low = p->low, high = p->high;
+    int32_t out_w = p->out_w, apart = p->channels;
+    for (int32_t x = 0; x < out_w; x += OUTPUTS) {
         int32_t sum[OUTPUTS] = {bias, bias, bias, bias};
         for (int i = 0; i < kernel; i++) {
             const uint32_t *word = rows[i] + (stride == 1 ? x / 2 : x);
@@ -88,11 +89,11 @@ HWNAS_INLINE void outputs(const hwnas_depthwise_params *p, const uint32_t *const
                 }
             }
         }
-        for (int i = 0; i < OUTPUTS; i++, out += p->channels) {
-            if (x + i >= p->out_w)
+        for (int i = 0; i < OUTPUTS; i++, out += apart) {
+            if (x + i >= out_w)
                 break;
-            int32_t made = hwnas_scaled(sum[i], multiplier, shift) + p->out_zero;
-            *out = hwnas_clamped(made, p->low, p->high);
+            int32_t made = hwnas_scaled(sum[i], multiplier, shift) + zero;
+            *out = hwnas_clamped(made, low, high);
         }
     }
 }

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from hw_profiles.mcu.arena import arena, flash_bytes
-from hw_profiles.mcu.memory import BlockMemory, unweighted
+from hw_profiles.mcu.block_memory import BlockMemory, unweighted
 from search_spaces.errors import InputError
 from search_spaces.ir.blocks import BlockMap
 from search_spaces.ir.builder import Builder, Tensor
