@@ -25,6 +25,7 @@ _ARGUMENTS: Mapping[str, Mapping[str, object]] = {
         "widths": (16, 24),
         "strides": (1, 2),
         "base_depth": (1, 1),
+        "expand": (0.5, 1.0),
     },
     "nasbench_macro": {"resolution": (16,), "widths": (8, 12, 16), "stem": 8, "head": 24},
 }
