@@ -1,5 +1,6 @@
 """From a verified network of a run to a file that can be deployed."""
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,13 @@ from search_spaces.space import Arch
 _CHECKED_IMAGES = 64
 
 
-def export_trial(run: Path, trial: int, target: str, folder: Path | None = None) -> ExportReport:
+def export_trial(
+    run: Path,
+    trial: int,
+    target: str,
+    folder: Path | None = None,
+    options: Mapping[str, int | None] | None = None,
+) -> ExportReport:
     """Export a network of a run, with the weights and statistics that were verified.
 
     Args:
@@ -33,6 +40,7 @@ def export_trial(run: Path, trial: int, target: str, folder: Path | None = None)
         trial: the network's id.
         target: format, one of `nas.export.registry.names()`.
         folder: new folder to write; `RUN/exports/TRIAL/TARGET` if not given.
+        options: more arguments of the format's exporter.
 
     Raises:
         InputError: there is no such trial or format, or the folder exists.
@@ -70,7 +78,7 @@ def export_trial(run: Path, trial: int, target: str, folder: Path | None = None)
         latency=_latency(bench, graph, target),
     )
     folder = folder or results.folder / "exports" / str(trial) / target
-    return write(network, folder, samples=samples, reference=forward)
+    return write(network, folder, samples=samples, reference=forward, **(options or {}))
 
 
 def _origin(bench: Workbench, arch: Arch) -> Origin:

@@ -4,7 +4,7 @@ from math import prod
 
 import numpy as np
 
-from hw_profiles.mcu.constants import constant_bytes, scratch_bytes
+from hw_profiles.mcu.constants import constants, scratch_bytes
 from hw_profiles.mcu.layers import IN_PLACE, AveragePool, Conv, Layer, MaxPool, Pointwise
 from hw_profiles.mcu.lower import Call, Int8Network
 from hw_profiles.mcu.planner import Plan, Step, plan
@@ -24,8 +24,13 @@ def arena(network: Int8Network, *, simd: bool | None) -> Plan:
 
 
 def flash_bytes(network: Int8Network, *, simd: bool) -> int:
-    """Bytes of constants: weights, biases, factors, tables and the structs that point to them."""
-    return sum(constant_bytes(call.layer, simd=simd) for call in network.calls)
+    """Bytes of constants: weights, biases, factors, tables and the structs that point to them.
+
+    Equal arrays are there once, as in the generated C.
+    """
+    values = [v for call in network.calls for v in constants(call.layer, simd=simd).values()]
+    arrays = {(v.dtype.str, v.tobytes()): v.nbytes for v in values if isinstance(v, np.ndarray)}
+    return 4 * len(values) + sum(arrays.values())
 
 
 def _step(call: Call, simd: bool | None) -> Step:
