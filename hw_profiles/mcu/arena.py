@@ -5,6 +5,7 @@ from math import prod
 from hw_profiles.mcu.constants import constant_bytes, scratch_bytes
 from hw_profiles.mcu.layers import IN_PLACE
 from hw_profiles.mcu.lower import Call, Int8Network
+from hw_profiles.mcu.overlap import distance_below
 from hw_profiles.mcu.planner import Plan, Step, plan
 
 
@@ -35,4 +36,6 @@ def _step(call: Call, simd: bool | None) -> Step:
     in_place = tuple(dict.fromkeys(places)) if op in IN_PLACE else ()
     if len(call.reads) > 1 and call.reads[0] == call.reads[1] and op != "add":
         in_place = ()
-    return Step(call.name, call.reads, call.makes, scratch, in_place)
+    distance = distance_below(call.layer)
+    below = {call.reads[0]: distance} if distance and len(call.reads) == 1 else {}
+    return Step(call.name, call.reads, call.makes, scratch, in_place, below)

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
+from pathlib import Path
 from string import Template
 
 import numpy as np
@@ -10,9 +11,11 @@ from jaxtyping import Int8
 
 from hw_profiles.mcu.arena import arena
 from hw_profiles.mcu.constants import constants
+from hw_profiles.mcu.core import find_core
+from hw_profiles.mcu.emulator import Emulator
 from hw_profiles.mcu.lower import Call, Int8Network
 from hw_profiles.mcu.planner import Plan
-from hw_profiles.mcu.toolchain import CSRC, FREESTANDING
+from hw_profiles.mcu.toolchain import CSRC, FREESTANDING, Compiler, build
 
 _TEMPLATES = CSRC / "export"
 _A_LINE = 24
@@ -70,6 +73,24 @@ def generate(
     files["test_data.h"] = _array("test_input", example) + _array("test_output", expected)
     files |= _kernels(ops)
     return Sources({name: text.encode() for name, text in sorted(files.items())}, plan)
+
+
+def wrong_bytes(folder: Path, core: str, compiler: Compiler = "zig") -> int:
+    """How many bytes of the output are not those expected, when `main` runs in the emulator.
+
+    Args:
+        folder: where the files of `generate` lie.
+        core: a key of `core.CORES`.
+        compiler: that builds them.
+
+    Raises:
+        InputError: a compiler or the extra `mcu` is missing.
+    """
+    files = [folder / "main.c", folder / "model.c", *sorted((folder / "kernels").glob("*.c"))]
+    elf = build(files, find_core(core), compiler=compiler, include=(folder, folder / "kernels"))
+    emulator = Emulator(find_core(core), elf)
+    emulator.call("main")
+    return int(emulator.read(emulator.symbols["wrong_bytes"], 4).view(np.int32)[0])
 
 
 def _described(role: str, network: Int8Network, tensor: str) -> dict[str, object]:

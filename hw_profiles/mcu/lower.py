@@ -47,12 +47,14 @@ class Call:
         layer: what is computed.
         reads: tensors that it reads, in the kernel's order.
         makes: the tensor that it makes.
+        op: of that node.
     """
 
     name: str
     layer: Layer
     reads: tuple[str, ...]
     makes: str
+    op: str
 
 
 @dataclass(frozen=True)
@@ -117,7 +119,7 @@ def lower(graph: Graph, params: Params) -> Int8Network:
         kinds = [quantization[name] for name in (*reads, node.name)]
         own = {name: np.asarray(value) for name, value in params.get(node.name, {}).items()}
         layer = _LOWER[node.op](graph, node, kinds, own)
-        calls.append(Call(node.name, layer, reads, node.name))
+        calls.append(Call(node.name, layer, reads, node.name, node.op))
     outputs = tuple(dict.fromkeys(alias[name] for name in graph.outputs))
     return Int8Network(tuple(calls), tuple(graph.inputs), outputs, shapes, quantization)
 
