@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float, Num
 
 from hw_profiles.estimate import BoundTable
-from hw_profiles.mcu.block_memory import BlockMemory
+from hw_profiles.mcu.memory import BlockMemory
 from nas.objectives import Constraint, Objective
 from search_spaces.errors import InputError
 from search_spaces.ir.blocks import BlockMap

@@ -8,8 +8,8 @@ from jaxtyping import Float
 
 from hw_profiles.device import DeviceSpec, elsewhere_command
 from hw_profiles.mcu.arena import arena, flash_bytes
-from hw_profiles.mcu.block_memory import KIB, unweighted
 from hw_profiles.mcu.lower import lower
+from hw_profiles.mcu.memory import KIB, unweighted
 from hw_profiles.profile import measure_networks
 from nas.calibration import calibrated
 from nas.data.dataset import Split

@@ -5,8 +5,9 @@ from math import prod
 import numpy as np
 
 from hw_profiles.mcu.constants import constants, scratch_bytes
-from hw_profiles.mcu.layers import IN_PLACE, AveragePool, Conv, Layer, MaxPool, Pointwise
+from hw_profiles.mcu.layers import IN_PLACE
 from hw_profiles.mcu.lower import Call, Int8Network
+from hw_profiles.mcu.overlap import distance_below
 from hw_profiles.mcu.planner import Plan, Step, plan
 
 
@@ -42,28 +43,7 @@ def _step(call: Call, simd: bool | None) -> Step:
     in_place = tuple(dict.fromkeys(places)) if layer.op in IN_PLACE else ()
     if layer.op == "multiply" and call.reads[0] == call.reads[1]:
         in_place = ()
-    distance = _distance_below(layer)
-    below = {} if distance is None else {call.reads[0]: distance}
+    distance = distance_below(layer)
+    # A depthwise output starts where its input does, or elsewhere: it goes channel by channel.
+    below = {call.reads[0]: distance} if distance else {}
     return Step(call.name, call.reads, call.makes, scratch, in_place, below)
-
-
-def _distance_below(layer: Layer) -> int | None:
-    """How far below its input an output may start, so that no byte is written before its last read.
-
-    Kernels make positions in order, at most two at once: what is written by then must end below the
-    first byte that these or later ones read. Depthwise kernels go channel by channel instead.
-    """
-    if isinstance(layer, Pointwise):
-        c_in, c_out = layer.in_shape[1], layer.out_shape[1]
-        first = np.arange(0, layer.positions, 2)
-        written, read = np.minimum(first + 2, layer.positions) * c_out, first * c_in
-    elif isinstance(layer, Conv | MaxPool | AveragePool):
-        window, (_, width, c_in) = layer.window, layer.in_shape
-        rows, columns, c_out = layer.out_shape
-        row = np.arange(rows)
-        # The second of two positions may be the first of the next row.
-        written = np.minimum((row + 1) * columns + 1, rows * columns) * c_out
-        read = np.maximum(row * window.stride[0] - window.pad[0], 0) * width * c_in
-    else:
-        return None
-    return int((written - read).max())

@@ -1,7 +1,7 @@
 """How many cycles a block of instructions takes in each core: documented rules, none fitted.
 
 A model gives the cycles of a block that other blocks come before, and of one that follows itself,
-with operands in registers and memory that never waits (`memory.py` adds the waiting). Rules and
+with operands in registers and memory that never waits (`waiting.py` adds the waiting). Rules and
 their sources stand beside each model; what has no source is called an assumption.
 """
 

@@ -45,20 +45,21 @@ class KernelRunner:
         define = () if self.simd else ("HWNAS_PORTABLE",)
         self.emulator = Emulator(core, build(sources, core, compiler=compiler, define=define))
 
-    def run(self, layer: Layer, *inputs: np.ndarray, in_place: bool = False) -> Ran:
+    def run(self, layer: Layer, *inputs: np.ndarray, below: int | None = None) -> Ran:
         """Call the layer's kernel.
 
         Args:
             layer: any of them.
             inputs: int8, as many as it reads.
-            in_place: whether the output lies over the first input.
+            below: bytes by which the output starts below the first input, over which it then lies;
+                apart from it if not given.
 
         Raises:
             EmulationError: the kernel wrote beyond its output or scratch, or read where nothing is.
         """
         emulator = self.emulator
         params = self._write_constants(layer)
-        place = emulator.free_ram
+        place = emulator.free_ram + _aligned(below or 0)
         places = []
         for one in inputs:
             emulator.write(place, np.ascontiguousarray(one))
@@ -66,13 +67,13 @@ class KernelRunner:
             place = _aligned(place + one.size)
         out_bytes = int(np.prod(layer.out_shape))
         scratch = scratch_bytes(layer, simd=self.simd)
-        if in_place:
-            out = places[0]
+        if below is not None:
+            out = places[0] - below
         else:
             out, place = place, _aligned(place + out_bytes + 1)
         guarded = [
             (place + scratch, 16),
-            (out + out_bytes, 0 if in_place else place - out - out_bytes),
+            (out + out_bytes, 0 if below is not None else place - out - out_bytes),
         ]
         for start, size in guarded:
             emulator.write(start, bytes([_GUARD]) * size)

@@ -12,9 +12,9 @@ from hw_profiles.mcu.core import Core, find_core
 from hw_profiles.mcu.issue import VERSION
 from hw_profiles.mcu.kernel_runner import KernelRunner, runner
 from hw_profiles.mcu.layers import TWO_INPUTS, Layer
-from hw_profiles.mcu.memory import waiting_cycles
 from hw_profiles.mcu.timing import Timer
 from hw_profiles.mcu.toolchain import FLAGS, Compiler, describe
+from hw_profiles.mcu.waiting import waiting_cycles
 from search_spaces.errors import InputError
 
 

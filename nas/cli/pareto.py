@@ -85,7 +85,7 @@ def show(network: Network, memory: Memory = False, as_json: AsJson = False) -> N
 
 def _show_memory(graph: "Graph", as_json: bool) -> None:
     from hw_profiles.mcu.arena import arena
-    from hw_profiles.mcu.block_memory import unweighted
+    from hw_profiles.mcu.memory import unweighted
     from nas.cli.memory import described, print_timeline
 
     plan = arena(unweighted(graph), simd=None)

@@ -53,7 +53,8 @@ def export_c(
     Raises:
         RunError: outputs are off by more, 5 % of the test images less are right, or the machine
             code makes other bytes than the reference.
-        InputError: a layer has no C kernel, the network can't be cut there, or the folder exists or can't be written.
+        InputError: a layer has no C kernel, the network can't be cut into such patches, or the
+            folder exists or can't be written.
     """
     refuse_existing(folder)
     check_samples(network, samples)

@@ -4,9 +4,8 @@
  * Scratch is aligned to 4 bytes, holds nothing between calls, and is as large as
  * `scratch_bytes` of hw_profiles/mcu/constants.py says; kernels that ask for none take NULL.
  * Outputs lie apart from inputs, but that of depthwise, add, multiply and table may lie where
- * the first input does (an add's also where the second does). Convolutions and pools make
- * positions in order, at most two at once, so that their outputs may start a little below their
- * inputs and run into them (`arena.py` tells how far). So no pointer is `restrict`.
+ * the first input does (an add's also where the second does), and that of others as many bytes
+ * below the input as `distance_below` of hw_profiles/mcu/overlap.py says.
  *
  * Structs hold 32-bit words only, in the order of hw_profiles/mcu/constants.py. Biases are
  * folded: less the input's zero point times the sum of the weights. An output is

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from hw_profiles.mcu.arena import arena, flash_bytes
-from hw_profiles.mcu.block_memory import unweighted
 from hw_profiles.mcu.codegen import generate, wrong_bytes
 from hw_profiles.mcu.layers import Copy
 from hw_profiles.mcu.lower import Int8Network
+from hw_profiles.mcu.memory import unweighted
 from hw_profiles.mcu.patches import best_depth, patch_depths, patched
 from search_spaces.errors import InputError
 from search_spaces.ir.builder import Builder, Tensor

@@ -5,8 +5,8 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from hw_profiles.mcu.block_memory import unweighted
 from hw_profiles.mcu.lower import Int8Network, lower, random_params
+from hw_profiles.mcu.memory import unweighted
 from hw_profiles.mcu.tflite import to_tflite
 from search_spaces.errors import InputError
 from search_spaces.ir.builder import Builder

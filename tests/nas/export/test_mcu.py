@@ -66,8 +66,8 @@ def test_an_export_passes_its_checks_and_tells_its_arena(
     card = json.loads(report.card.read_text())
     assert card["input"]["dtype"] == "int8"
     assert card["input"]["shape"] == ["batch", 8, 6, 2]
-    # The convolution, its h-swish and what is added: 8 x 6 x 16 bytes each, and scratch.
-    assert 3 * 768 <= card["model"]["arena_bytes"] <= 3 * 768 + 64
+    # The convolution and its h-swish, over which what is added runs: 8 x 6 x 16 bytes each.
+    assert 2 * 768 <= card["model"]["arena_bytes"] <= 2 * 768 + 128
     if target == "tflite":
         assert card["model"]["tensorflow_lite_micro_arena_bytes"] > card["model"]["arena_bytes"]
     else:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from hw_profiles.mcu.arena import arena, flash_bytes
-from hw_profiles.mcu.block_memory import BlockMemory, unweighted
+from hw_profiles.mcu.memory import BlockMemory, unweighted
 from search_spaces.errors import InputError
 from search_spaces.ir.blocks import BlockMap
 from search_spaces.ir.builder import Builder, Tensor
@@ -25,7 +25,9 @@ def test_blocks_tell_what_whole_networks_need(small_space: Spaces, name: str) ->
     np.testing.assert_allclose(memory.peak_sram_kib(archs), needed)
     assert all(plan.optimal for plan in plans)
     constants = [flash_bytes(network, simd=True) / 1024 for network in networks]
-    np.testing.assert_allclose(memory.flash_kib(archs), constants)
+    # What is equal in two blocks, such as a table, is there once.
+    np.testing.assert_allclose(memory.flash_kib(archs), constants, rtol=0.01)
+    assert (memory.flash_kib(archs) >= constants).all()
 
 
 @pytest.mark.parametrize("metric", ["peak_sram_kib", "flash_kib"])
