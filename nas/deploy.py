@@ -8,6 +8,9 @@ from typing import Any
 import jax
 import numpy as np
 
+from hw_profiles.mcu.memory import unweighted
+from hw_profiles.mcu.patches import best_depth, patched
+from hw_profiles.mcu.simulate import of_device
 from hw_profiles.profile import measure_networks
 from hw_profiles.profilers.registry import create, measures
 from hw_profiles.provenance import capture
@@ -31,7 +34,7 @@ def export_trial(
     trial: int,
     target: str,
     folder: Path | None = None,
-    options: Mapping[str, int | None] | None = None,
+    options: Mapping[str, Any] | None = None,
 ) -> ExportReport:
     """Export a network of a run, with the weights and statistics that were verified.
 
@@ -75,7 +78,9 @@ def export_trial(
         ),
         classes=bench.data.classes,
         metrics=_metrics(table.loc[[trial]]),
-        latency=_latency(bench, graph, target),
+        latency=_patched_latency(bench, graph, **options)
+        if options
+        else _latency(bench, graph, target),
     )
     folder = folder or results.folder / "exports" / str(trial) / target
     return write(network, folder, samples=samples, reference=forward, **(options or {}))
@@ -96,6 +101,23 @@ def _metrics(rows: Any) -> list[Metric]:
             if isinstance(source, str) and np.isfinite(value):
                 found[name] = Metric(name, float(value), source)
     return list(found.values())
+
+
+def _patched_latency(
+    bench: Workbench, graph: Graph, patches: int, patch_layers: int | None
+) -> dict[str, dict[str, Any]]:
+    """The network in patches, simulated on the run's microcontrollers."""
+    network = unweighted(graph)
+    cut = patched(network, patch_layers or best_depth(network, patches), patches)
+    out = {}
+    for name, device in bench.devices.items():
+        if device.kind != "mcu" or device.runner is None:
+            continue
+        provenance = capture(create(device).runtime, device.threads)
+        figures = {"dtype": "int8", "spread_ms": 0.0, "runs": 1, "source": "simulated"}
+        value_us = of_device(device).time_us([call.layer for call in cut.calls])
+        out[name] = {"value_ms": value_us / 1e3, **figures, "provenance": asdict(provenance)}
+    return out
 
 
 def _latency(bench: Workbench, graph: Graph, target: str) -> dict[str, dict[str, Any]]:

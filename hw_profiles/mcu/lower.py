@@ -240,12 +240,14 @@ def _global_pool(graph: Graph, node: Node, _kinds: object, _own: object) -> Laye
 
 
 def _add(_graph: Graph, node: Node, kinds: list[Quantization], _own: object) -> Layer:
-    return Add(node.out.size, *kinds)
+    first, second, made = kinds
+    return Add(node.out.size, first, second, made)
 
 
 def _multiply(graph: Graph, node: Node, kinds: list[Quantization], _own: object) -> Layer:
     channels = graph.type_of(node.inputs[1]).size
-    return Multiply(node.out.size // channels, channels, *kinds)
+    first, second, made = kinds
+    return Multiply(node.out.size // channels, channels, first, second, made)
 
 
 def _softmax(_graph: Graph, node: Node, kinds: list[Quantization], _own: object) -> Layer:

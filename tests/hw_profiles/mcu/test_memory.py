@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from functools import cached_property
 
 import numpy as np
 import pytest
@@ -46,7 +47,11 @@ def test_the_extremes_are_those_of_all_architectures(small_space: Spaces, metric
 
 
 class _Skipping(SearchSpace):
-    name, version, knobs = "skipping", 1, (Knob("width", (4, 8)),)
+    name, version = "skipping", 1
+
+    @cached_property
+    def knobs(self) -> tuple[Knob, ...]:
+        return (Knob("width", (4, 8)),)
 
     def define(self, b: Builder) -> Tensor:
         x = b.input("image", (8, 8, 3))
