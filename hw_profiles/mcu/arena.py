@@ -1,6 +1,7 @@
 """The arena of a network: its layers as the planner sees them."""
 
 from math import prod
+from typing import Any
 
 import numpy as np
 
@@ -27,11 +28,17 @@ def arena(network: Int8Network, *, simd: bool | None) -> Plan:
 def flash_bytes(network: Int8Network, *, simd: bool) -> int:
     """Bytes of constants: weights, biases, factors, tables and the structs that point to them.
 
-    Equal arrays are there once, as in the generated C.
+    The patches of a layer share its arrays.
     """
-    values = [v for call in network.calls for v in constants(call.layer, simd=simd).values()]
-    arrays = {(v.dtype.str, v.tobytes()): v.nbytes for v in values if isinstance(v, np.ndarray)}
-    return 4 * len(values) + sum(arrays.values())
+    words, arrays = 0, dict[tuple[int, str, bytes], int]()
+    for call in network.calls:
+        layer: Any = call.layer
+        origin = id(getattr(layer, "weight", getattr(layer, "table", None)))
+        for value in constants(layer, simd=simd).values():
+            words += 1
+            if isinstance(value, np.ndarray):
+                arrays[origin, value.dtype.str, value.tobytes()] = value.nbytes
+    return 4 * words + sum(arrays.values())
 
 
 def _step(call: Call, simd: bool | None) -> Step:

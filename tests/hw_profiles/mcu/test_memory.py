@@ -26,9 +26,7 @@ def test_blocks_tell_what_whole_networks_need(small_space: Spaces, name: str) ->
     np.testing.assert_allclose(memory.peak_sram_kib(archs), needed)
     assert all(plan.optimal for plan in plans)
     constants = [flash_bytes(network, simd=True) / 1024 for network in networks]
-    # What is equal in two blocks, such as a table, is there once.
-    np.testing.assert_allclose(memory.flash_kib(archs), constants, rtol=0.01)
-    assert (memory.flash_kib(archs) >= constants).all()
+    np.testing.assert_allclose(memory.flash_kib(archs), constants)
 
 
 @pytest.mark.parametrize("metric", ["peak_sram_kib", "flash_kib"])
