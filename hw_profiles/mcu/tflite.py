@@ -19,7 +19,6 @@ from search_spaces.errors import InputError
 _VERSIONS = {
     "CONV_2D": 3,
     "DEPTHWISE_CONV_2D": 3,
-    "FULLY_CONNECTED": 4,
     "AVERAGE_POOL_2D": 2,
     "MAX_POOL_2D": 2,
     "ADD": 2,
@@ -102,6 +101,13 @@ class _Writer:
     def integers(self, name: str, values: np.ndarray) -> int:
         """A constant of int32."""
         return self.add(name, values.shape, "INT32", None, values.astype(np.int32))
+
+    def reshaped(self, source: int, name: str, shape: tuple[int, ...], kind: Quantization) -> int:
+        """The same values under another shape."""
+        made = self.add(name, (1, *shape), "INT8", kind)
+        target = self.integers(f"{name}/shape", np.array([1, *shape]))
+        self.operator("RESHAPE", [source, target], made, "ReshapeOptions")
+        return made
 
     def operator(
         self, code: str, inputs: Sequence[int], output: int, options: str = "", **values: Any
@@ -216,9 +222,22 @@ def _pointwise(writer: _Writer, call: Call) -> None:
 
 
 def _fully_connected(writer: _Writer, call: Call) -> None:
+    """As a convolution of the whole map: FULLY_CONNECTED rounds otherwise with steps by channel."""
     layer: Any = call.layer
-    inputs = _weighted(writer, call, writer.tensor(call.reads[0]), layer.weight, 0)
-    writer.operator("FULLY_CONNECTED", inputs, writer.tensor(call.makes), "FullyConnectedOptions")
+    (read,), network = call.reads, writer.network
+    shape = network.shapes[read]
+    source = writer.tensor(read)
+    if len(shape) == 1:
+        shape = (1, 1, *shape)
+        source = writer.reshaped(source, f"{call.name}/in", shape, network.quantization[read])
+    inputs = _weighted(writer, call, source, layer.weight.reshape(-1, *shape), 0)
+    strides = {"padding": writer.schema.Padding.VALID, "strideH": 1, "strideW": 1}
+    features = layer.weight.shape[0]
+    kind = network.quantization[call.makes]
+    made = writer.add(f"{call.name}/map", (1, 1, 1, features), "INT8", kind)
+    writer.operator("CONV_2D", inputs, made, "Conv2DOptions", **strides)
+    target = writer.integers(f"{call.name}/shape", np.array([1, features]))
+    writer.operator("RESHAPE", [made, target], writer.tensor(call.makes), "ReshapeOptions")
 
 
 def _pool(writer: _Writer, call: Call) -> None:

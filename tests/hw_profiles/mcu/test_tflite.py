@@ -10,7 +10,7 @@ from hw_profiles.mcu.memory import unweighted
 from hw_profiles.mcu.tflite import to_tflite
 from search_spaces.errors import InputError
 from search_spaces.ir.builder import Builder
-from search_spaces.ir.quantize import quantize_for_timing
+from search_spaces.ir.quantize import quantize, quantize_for_timing, stored_in_8_bits
 from search_spaces.space import SearchSpace
 
 pytest.importorskip("ai_edge_litert")
@@ -55,6 +55,19 @@ def test_ops_that_no_space_draws_run_as_our_reference() -> None:
     graph = b.graph(b.node("softmax", "softmax", (b.dense("dense", x, 4),)))
     quantized = quantize_for_timing(graph, whole=True)
     check(lower(quantized, random_params(quantized)))
+
+
+def test_many_outputs_of_dense_layers_are_equal() -> None:
+    b = Builder((), {})
+    x = b.node("flat", "reshape", (b.input("image", (3, 2, 8)),), shape=(48,))
+    graph = b.graph(b.dense("second", b.dense("first", x, 150), 400))
+    rng = np.random.default_rng(0)
+    for seed in range(4):
+        ranges = {
+            name: (-float(rng.uniform(0.5, 4)), float(rng.uniform(0.5, 4)))
+            for name in stored_in_8_bits(graph, whole=True)
+        }
+        check(lower(quantize(graph, ranges, whole=True), random_params(graph, seed)), seed)
 
 
 def test_a_pool_that_tensorflow_lite_lacks_is_refused_by_name() -> None:
