@@ -1,5 +1,6 @@
 """`nas export`: a network of a run as a file that was checked."""
 
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -60,6 +61,13 @@ def export(
         f"right on {accuracy.value:.2%} of {accuracy.n_images} test images, JAX in float32 on "
         f"{accuracy.reference:.2%}; both say the same on {accuracy.agreement:.2%}"
     )
+    model = json.loads(report.card.read_text())["model"]
+    if "arena_bytes" in model:
+        micro = model.get("tensorflow_lite_micro_arena_bytes")
+        beside = f"; TensorFlow Lite Micro takes {micro:,}" if micro else ""
+        typer.echo(f"arena of our plan: {model['arena_bytes']:,} bytes{beside}")
+    if model.get("checked_on"):
+        typer.echo(f"machine code made the expected bytes on: {model['checked_on']}")
     for device, figures in report.latency.items():
         twin = (
             f", in float32 {figures['float32']['value_ms']:.4g} ms" if "float32" in figures else ""
