@@ -2,7 +2,9 @@
 
 from math import prod
 
-from hw_profiles.mcu.constants import constant_bytes, scratch_bytes
+import numpy as np
+
+from hw_profiles.mcu.constants import constants, scratch_bytes
 from hw_profiles.mcu.layers import IN_PLACE
 from hw_profiles.mcu.lower import Call, Int8Network
 from hw_profiles.mcu.overlap import distance_below
@@ -23,19 +25,25 @@ def arena(network: Int8Network, *, simd: bool | None) -> Plan:
 
 
 def flash_bytes(network: Int8Network, *, simd: bool) -> int:
-    """Bytes of constants: weights, biases, factors, tables and the structs that point to them."""
-    return sum(constant_bytes(call.layer, simd=simd) for call in network.calls)
+    """Bytes of constants: weights, biases, factors, tables and the structs that point to them.
+
+    Equal arrays are there once, as in the generated C.
+    """
+    values = [v for call in network.calls for v in constants(call.layer, simd=simd).values()]
+    arrays = {(v.dtype.str, v.tobytes()): v.nbytes for v in values if isinstance(v, np.ndarray)}
+    return 4 * len(values) + sum(arrays.values())
 
 
 def _step(call: Call, simd: bool | None) -> Step:
+    layer = call.layer
     kinds = (False, True) if simd is None else (simd,)
-    scratch = max(scratch_bytes(call.layer, simd=kind) for kind in kinds)
-    op = call.layer.op
+    scratch = max(scratch_bytes(layer, simd=kind) for kind in kinds)
     # An addition may write over either of its inputs, other kernels over the first.
-    places = call.reads if op == "add" else call.reads[:1]
-    in_place = tuple(dict.fromkeys(places)) if op in IN_PLACE else ()
-    if len(call.reads) > 1 and call.reads[0] == call.reads[1] and op != "add":
+    places = call.reads if layer.op == "add" else call.reads[:1]
+    in_place = tuple(dict.fromkeys(places)) if layer.op in IN_PLACE else ()
+    if layer.op == "multiply" and call.reads[0] == call.reads[1]:
         in_place = ()
-    distance = distance_below(call.layer)
-    below = {call.reads[0]: distance} if distance and len(call.reads) == 1 else {}
+    distance = distance_below(layer)
+    # A depthwise output starts where its input does, or elsewhere: it goes channel by channel.
+    below = {call.reads[0]: distance} if distance else {}
     return Step(call.name, call.reads, call.makes, scratch, in_place, below)

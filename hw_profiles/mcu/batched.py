@@ -17,6 +17,7 @@ from hw_profiles.mcu.layers import (
     Add,
     AveragePool,
     Conv,
+    Copy,
     Depthwise,
     FullyConnected,
     GlobalPool,
@@ -63,9 +64,19 @@ def _forward(network: Int8Network, images: Array) -> Array:
     values = {image: images}
     for call in network.calls:
         xs = [values[name].reshape(len(images), *network.shapes[name]) for name in call.reads]
-        made = _FORWARD[call.layer.op](call, *xs)
+        if isinstance(call.layer, Copy):
+            made = _copy(call.layer, xs[0], values.get(call.makes))
+        else:
+            made = _FORWARD[call.layer.op](call, *xs)
         values[call.makes] = made.reshape(len(images), *network.shapes[call.makes])
     return values[output]
+
+
+def _copy(layer: Copy, x: Array, out: Array | None) -> Array:
+    read, written = layer.parts
+    if out is None:
+        out = jnp.zeros((x.shape[0], *layer.out_shape), jnp.int8)
+    return out.at[:, *written].set(x[:, *read])
 
 
 def _wide(x: Array) -> Array:

@@ -8,6 +8,7 @@ from hw_profiles.mcu.layers import (
     Add,
     AveragePool,
     Conv,
+    Copy,
     Depthwise,
     FullyConnected,
     GlobalPool,
@@ -175,6 +176,21 @@ def _softmax(layer: Softmax, _simd: bool) -> dict[str, Constant]:
     return {"size": layer.size, "exponentials": softmax_exponentials(layer.input.scale)}
 
 
+def _copy(layer: Copy, _simd: bool) -> dict[str, Constant]:
+    starts = [
+        (place[0] * size[1] + place[1]) * layer.channels
+        for place, size in ((layer.from_place, layer.in_size), (layer.to_place, layer.out_size))
+    ]
+    return {
+        "rows": layer.size[0],
+        "row_bytes": layer.size[1] * layer.channels,
+        "in_start": starts[0],
+        "in_stride": layer.in_size[1] * layer.channels,
+        "out_start": starts[1],
+        "out_stride": layer.out_size[1] * layer.channels,
+    }
+
+
 _CONSTANTS: Mapping[str, Callable[..., Mapping[str, Constant]]] = {
     "conv": _conv,
     "depthwise": _depthwise,
@@ -187,4 +203,5 @@ _CONSTANTS: Mapping[str, Callable[..., Mapping[str, Constant]]] = {
     "multiply": _multiply,
     "table": _table,
     "softmax": _softmax,
+    "copy": _copy,
 }

@@ -407,6 +407,55 @@ class Softmax:
     out_shape = in_shape
 
 
+@dataclass(frozen=True)
+class Copy:
+    """A part of a map to a part of another: what the patches of a network read and make.
+
+    Args:
+        in_size: height and width of the map that is read.
+        out_size: of the map that is written, whose other parts stay as they are.
+        channels: of both.
+        size: height and width of the part.
+        from_place: row and column of the part in the map that is read.
+        to_place: in the one that is written.
+    """
+
+    in_size: tuple[int, int]
+    out_size: tuple[int, int]
+    channels: int
+    size: tuple[int, int]
+    from_place: tuple[int, int] = (0, 0)
+    to_place: tuple[int, int] = (0, 0)
+    op: ClassVar[str] = "copy"
+    macs: ClassVar[int] = 0
+
+    def __post_init__(self) -> None:
+        """The part lies on both maps."""
+        for size, place in ((self.in_size, self.from_place), (self.out_size, self.to_place)):
+            for length, start, part in zip(size, place, self.size, strict=True):
+                if start < 0 or part < 1 or start + part > length:
+                    raise LayerError(f"{self}: the part does not lie on both maps")
+
+    @property
+    def in_shape(self) -> tuple[int, ...]:
+        """(h, w, c)."""
+        return (*self.in_size, self.channels)
+
+    @property
+    def out_shape(self) -> tuple[int, ...]:
+        """(h, w, c)."""
+        return (*self.out_size, self.channels)
+
+    @property
+    def parts(self) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
+        """Rows and columns of the part, in the map that is read and in the one that is written."""
+        read, written = (
+            tuple(slice(start, start + n) for start, n in zip(place, self.size, strict=True))
+            for place in (self.from_place, self.to_place)
+        )
+        return (read[0], read[1]), (written[0], written[1])
+
+
 Layer = (
     Conv
     | Depthwise
@@ -419,6 +468,7 @@ Layer = (
     | Multiply
     | Table
     | Softmax
+    | Copy
 )
 LAYERS: dict[str, type] = {kind.op: kind for kind in Layer.__args__}
 # Kernels that read two tensors.

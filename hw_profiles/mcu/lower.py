@@ -16,6 +16,7 @@ from hw_profiles.mcu.layers import (
     Add,
     AveragePool,
     Conv,
+    Copy,
     Depthwise,
     FullyConnected,
     GlobalPool,
@@ -80,7 +81,12 @@ class Int8Network:
         values = dict(zip(self.inputs, inputs, strict=True))
         for call in self.calls:
             made = run(call.layer, *(values[name] for name in call.reads))
-            values[call.makes] = made.reshape(self.shapes[call.makes])
+            made = made.reshape(self.shapes[call.makes])
+            if isinstance(call.layer, Copy) and call.makes in values:
+                _, written = call.layer.parts
+                values[call.makes][written] = made[written]
+            else:
+                values[call.makes] = made
         return values
 
     def rounded(self, images: Float32[np.ndarray, "n h w c"]) -> Int8[np.ndarray, "n h w c"]:
@@ -234,12 +240,14 @@ def _global_pool(graph: Graph, node: Node, _kinds: object, _own: object) -> Laye
 
 
 def _add(_graph: Graph, node: Node, kinds: list[Quantization], _own: object) -> Layer:
-    return Add(node.out.size, *kinds)
+    first, second, made = kinds
+    return Add(node.out.size, first, second, made)
 
 
 def _multiply(graph: Graph, node: Node, kinds: list[Quantization], _own: object) -> Layer:
     channels = graph.type_of(node.inputs[1]).size
-    return Multiply(node.out.size // channels, channels, *kinds)
+    first, second, made = kinds
+    return Multiply(node.out.size // channels, channels, first, second, made)
 
 
 def _softmax(_graph: Graph, node: Node, kinds: list[Quantization], _own: object) -> Layer:

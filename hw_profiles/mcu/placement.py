@@ -10,6 +10,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 _ROUNDS = 24
+# Buffers up to which the exact search has a chance.
+_SMALL = 16
+# Buffers up to which the exact search has a chance.
+_SMALL = 16
 _NODES = 20_000
 
 
@@ -50,7 +54,7 @@ class Problem:
 
 
 def place(problem: Problem, orders: Sequence[Sequence[int]]) -> Placement:
-    """The best placement found: greedy in several orders, then an exact search where that is small.
+    """The best placement found: greedy in several orders, then an exact search where they are few.
 
     Args:
         problem: the buffers.
@@ -62,7 +66,7 @@ def place(problem: Problem, orders: Sequence[Sequence[int]]) -> Placement:
             break
         best = min(best, _improved(problem, list(order)), key=problem.total)
     proven = problem.total(best) == problem.bound
-    if not proven:
+    if not proven and len(problem.sizes) <= _SMALL:
         best, proven = _Exact(problem, best).search()
     lowest = min(best, default=0)
     return Placement(tuple(start - lowest for start in best), problem.total(best), proven)

@@ -13,8 +13,9 @@ from math import prod
 
 from hw_profiles.mcu.placement import Placement, Problem, place
 
-# All ways of working in place or not are tried where they are no more than these.
-_CHOICES = 64
+# All ways of working in place or not are tried where they are no more than these; of networks of
+# many tensors only a few.
+_CHOICES, _FEW_CHOICES, _MANY_BUFFERS = 64, 3, 24
 
 # Kernels load words: every tensor starts at a multiple of four bytes.
 ALIGNMENT = 4
@@ -129,8 +130,9 @@ def plan(
     bound = max((_bound(buffers, step, i) for i, step in enumerate(steps)), default=0)
     # Everything in place comes first: it is nearly always best.
     options = [(*step.in_place, None) for step in steps]
-    best, complete = None, prod(map(len, options)) <= _CHOICES
-    for choice in islice(product(*options), _CHOICES):
+    tried = _CHOICES if len(buffers) <= _MANY_BUFFERS else _FEW_CHOICES
+    best, complete = None, prod(map(len, options)) <= tried
+    for choice in islice(product(*options), tried):
         placement, offsets = _placed(buffers, steps, choice, bound)
         complete &= placement.optimal
         if best is None or placement.total < best[0].total:

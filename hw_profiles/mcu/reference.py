@@ -20,6 +20,7 @@ from hw_profiles.mcu.layers import (
     Add,
     AveragePool,
     Conv,
+    Copy,
     Depthwise,
     FullyConnected,
     GlobalPool,
@@ -141,6 +142,14 @@ def _softmax(layer: Softmax, x: Tensor) -> np.ndarray:
     return np.clip(np.where(exponentials > 0, shares - 128, -128), -128, 127)
 
 
+def _copy(layer: Copy, x: Tensor) -> np.ndarray:
+    """The rest of the map is 0."""
+    read, written = layer.parts
+    out = np.zeros(layer.out_shape, np.int8)
+    out[written] = x.reshape(layer.in_shape)[read]
+    return out
+
+
 _REFERENCES: Mapping[str, Callable[..., np.ndarray]] = {
     "conv": _conv,
     "depthwise": _depthwise,
@@ -153,4 +162,5 @@ _REFERENCES: Mapping[str, Callable[..., np.ndarray]] = {
     "multiply": _multiply,
     "table": _table,
     "softmax": _softmax,
+    "copy": _copy,
 }

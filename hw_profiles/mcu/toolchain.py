@@ -28,8 +28,8 @@ _ZIG_ONLY = ("-fno-sanitize=all", "-Wno-unused-command-line-argument")
 _LIMIT_S = 300
 
 
-def require(module: str) -> ModuleType:
-    """A package of the extra `mcu`.
+def require(module: str, extra: str = "mcu") -> ModuleType:
+    """A package of an extra.
 
     Raises:
         InputError: it is not installed; the message has the command.
@@ -37,7 +37,7 @@ def require(module: str) -> ModuleType:
     if find_spec(module.partition(".")[0]) is None:
         raise InputError(
             f"microcontrollers need the package {module.partition('.')[0]!r}; "
-            f"run: {sys.executable} -m pip install 'hwnas[mcu]'"
+            f"run: {sys.executable} -m pip install 'hwnas[{extra}]'"
         )
     return import_module(module)
 

@@ -12,6 +12,7 @@ import numpy as np
 from hw_profiles.mcu.batched import runner
 from hw_profiles.mcu.codegen import Sources, generate
 from hw_profiles.mcu.lower import Int8Network, lower
+from hw_profiles.mcu.patches import best_depth, patched
 from nas.calibration import calibrated
 from nas.export.card import Network
 from nas.export.checked import Judged, Written, check_samples, write_checked
@@ -32,6 +33,8 @@ def export_c(
     samples: Samples,
     reference: Callable[[Images], Any],
     tolerance: float = TOLERANCE,
+    patches: int = 1,
+    patch_layers: int | None = None,
 ) -> ExportReport:
     """Write C sources that a cross compiler builds, with a test input, and `card.json`.
 
@@ -44,18 +47,28 @@ def export_c(
         samples: images that steps are taken from and that the code is tested on.
         reference: outputs `(n, classes)` of the searched network in JAX for such images.
         tolerance: largest error relative to each image's largest output.
+        patches: along each side, in which the first layers run; 1 for none.
+        patch_layers: how many layers; as many as take the least memory if not given.
 
     Raises:
         RunError: outputs are off by more, 5 % of the test images less are right, or the machine
             code makes other bytes than the reference.
-        InputError: a layer has no C kernel, or the folder exists or can't be written.
+        InputError: a layer has no C kernel, the network can't be cut into such patches, or the
+            folder exists or can't be written.
     """
     refuse_existing(folder)
     check_samples(network, samples)
     graph = calibrated(network.graph, network.params, samples.calibration(), whole=True)
     layers = lower(graph, network.params)
-    sources = generate(layers, layers.rounded(samples.images[:1])[0])
-    facts = {"arena_bytes": sources.plan.arena_bytes, "checked_on": _emulated(sources)}
+    code = layers
+    if patches > 1:
+        code = patched(layers, patch_layers or best_depth(layers, patches), patches)
+    sources = generate(code, layers.rounded(samples.images[:1])[0])
+    facts = {
+        "patches": patches,
+        "arena_bytes": sources.plan.arena_bytes,
+        "checked_on": _emulated(sources),
+    }
     written = Written("c", "C11", "model.c", sources.files, "NHWC", "int8", facts)
     judged = Judged(
         real_outputs(layers),

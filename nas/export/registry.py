@@ -47,6 +47,7 @@ class Exporter(Protocol):
         samples: Samples,
         reference: Callable[[Images], Any],
         tolerance: float = ...,
+        **options: Any,
     ) -> ExportReport: ...
 
 

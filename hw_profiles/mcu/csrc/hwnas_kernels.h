@@ -71,6 +71,10 @@ typedef struct {
     const int32_t *exponentials; /* exp of 0, -1, ... -255 steps, 31 bits behind the point */
 } hwnas_softmax_params;
 
+typedef struct {
+    int32_t rows, row_bytes, in_start, in_stride, out_start, out_stride;
+} hwnas_copy_params;
+
 void hwnas_conv(const hwnas_conv_params *p, const int8_t *in, int8_t *out, void *scratch);
 void hwnas_depthwise(const hwnas_depthwise_params *p, const int8_t *in, int8_t *out, void *scratch);
 void hwnas_pointwise(const hwnas_pointwise_params *p, const int8_t *in, int8_t *out, void *scratch);
@@ -87,5 +91,6 @@ void hwnas_multiply(const hwnas_multiply_params *p, const int8_t *first, const i
                     int8_t *out, void *scratch);
 void hwnas_table(const hwnas_table_params *p, const int8_t *in, int8_t *out, void *scratch);
 void hwnas_softmax(const hwnas_softmax_params *p, const int8_t *in, int8_t *out, void *scratch);
+void hwnas_copy(const hwnas_copy_params *p, const int8_t *in, int8_t *out, void *scratch);
 
 #endif

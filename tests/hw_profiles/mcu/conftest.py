@@ -17,7 +17,16 @@ _ARGUMENTS: Mapping[str, Mapping[str, object]] = {
         "head": (24, 32),
         "classes": 10,
     },
-    "resnet": {"resolution": (16,), "classes": 10},
+    "resnet": {
+        "resolution": (16,),
+        "classes": 10,
+        "stem": 8,
+        "stem_strides": (2, 1),
+        "widths": (16, 24),
+        "strides": (1, 2),
+        "base_depth": (1, 1),
+        "expand": (0.5, 1.0),
+    },
     "nasbench_macro": {"resolution": (16,), "widths": (8, 12, 16), "stem": 8, "head": 24},
 }
 

@@ -13,6 +13,7 @@ from hw_profiles.mcu.layers import (
     LAYERS,
     TWO_INPUTS,
     AveragePool,
+    Copy,
     GlobalPool,
     Layer,
     MaxPool,
@@ -85,6 +86,9 @@ def layers(op: str) -> Iterator[Layer]:
             yield random_layers.multiply(rng, size, channels())
         if op == "table":
             yield random_layers.table(rng, size)
+        if op == "copy":
+            place, part = (size // 3, size // 5), (size - size // 2, size - size // 3)
+            yield Copy((size, size), part, channels(), part, place)
         if op == "softmax":
             yield Softmax(size, Quantization(float(rng.uniform(0.005, 0.5)), 3))
 

@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from functools import cached_property
 
 import numpy as np
 import pytest
@@ -25,7 +26,9 @@ def test_blocks_tell_what_whole_networks_need(small_space: Spaces, name: str) ->
     np.testing.assert_allclose(memory.peak_sram_kib(archs), needed)
     assert all(plan.optimal for plan in plans)
     constants = [flash_bytes(network, simd=True) / 1024 for network in networks]
-    np.testing.assert_allclose(memory.flash_kib(archs), constants)
+    # What is equal in two blocks, such as a table, is there once.
+    np.testing.assert_allclose(memory.flash_kib(archs), constants, rtol=0.01)
+    assert (memory.flash_kib(archs) >= constants).all()
 
 
 @pytest.mark.parametrize("metric", ["peak_sram_kib", "flash_kib"])
@@ -44,7 +47,11 @@ def test_the_extremes_are_those_of_all_architectures(small_space: Spaces, metric
 
 
 class _Skipping(SearchSpace):
-    name, version, knobs = "skipping", 1, (Knob("width", (4, 8)),)
+    name, version = "skipping", 1
+
+    @cached_property
+    def knobs(self) -> tuple[Knob, ...]:
+        return (Knob("width", (4, 8)),)
 
     def define(self, b: Builder) -> Tensor:
         x = b.input("image", (8, 8, 3))
