@@ -177,6 +177,8 @@ def _ram_rows(path: Path, networks: dict[str, list[Row]]) -> list[dict[str, Any]
         close = 100 * (np.abs(ratio - 1) <= _WITHIN).mean()
         rows.append(_row("ram", method, "ram_ratio_median", float(np.median(ratio)), len(table)))
         rows.append(_row("ram", method, "within_15pct", float(close), len(table)))
+        bounded = 100 * (ratio <= 1 + _WITHIN).mean()
+        rows.append(_row("ram", method, "at_most_15pct_more", float(bounded), len(table)))
     return rows
 
 
