@@ -52,7 +52,7 @@ def kernels() -> Mapping[str, Layer]:
 
 def main() -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("--core", action="append", choices=list(CORES))
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()

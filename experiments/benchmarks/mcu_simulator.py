@@ -63,7 +63,7 @@ class Published:
 
 def main() -> None:
     """Print the comparison."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
@@ -86,7 +86,10 @@ def _networks(path: Path) -> dict[str, list[Row]]:
     import pandas as pd
 
     table = pd.read_parquet(path).sort_values(["tflite", "layer"])
-    return {str(name): part.to_dict("records") for name, part in table.groupby("tflite")}
+    found: dict[str, list[Row]] = {}
+    for row in table.to_dict("records"):
+        found.setdefault(str(row["tflite"]), []).append({str(k): v for k, v in row.items()})
+    return found
 
 
 def _latencies(path: Path, networks: dict[str, list[Row]]) -> list[Published]:
@@ -166,11 +169,11 @@ def _ram_rows(path: Path, networks: dict[str, list[Row]]) -> list[dict[str, Any]
 
     table = pd.read_csv(path)
     table = table[table["tflite"].isin(list(networks)) & (table["fmt"] == "int8")]
-    vendor = table["act_ram_kib"].to_numpy(float)
+    vendor = np.asarray(table["act_ram_kib"], float)
     rows = []
     methods = {
         "ours": np.array([arena_bytes(networks[t], simd=True) for t in table["tflite"]]) / 1024,
-        "live tensors": table["peak_act_bytes"].to_numpy(float) / 1024,
+        "live tensors": np.asarray(table["peak_act_bytes"], float) / 1024,
     }
     for method, ram in methods.items():
         ratio = ram / vendor
