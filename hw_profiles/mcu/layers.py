@@ -6,7 +6,8 @@ scales: TensorFlow Lite's 8-bit specification. Maps are (h, w, c), batch left ou
 
 A new kernel is added in five places, and tests go through all of them by name:
 
-1. here: a frozen dataclass with `op`, its name in C, and a line in `LAYERS`;
+1. here or, with weights, in `weighted.py`: a frozen dataclass with `op`, its name in C, and its
+   place in `Layer`;
 2. `reference.py`: the same in numpy, a function in its table;
 3. `constants.py`: the values of its struct in the order of the header, and the scratch it asks;
 4. `csrc/hwnas_kernels.h`: `hwnas_<op>_params` and the prototype;
@@ -15,246 +16,18 @@ A new kernel is added in five places, and tests go through all of them by name:
 and `random_layers.py` draws some of odd shapes for the tests.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
-from math import prod
-from typing import ClassVar, Self
+from typing import ClassVar
 
 import numpy as np
-from jaxtyping import Float32, Int8, Int32
+from jaxtyping import Int8
 
 from hw_profiles.mcu.fixed_point import quantize_multiplier
-
-# Kernels double accumulators before they scale them.
-ACCUMULATOR_LIMIT = 1 << 30
-LOWEST, HIGHEST = -128, 127
-
-
-class LayerError(ValueError):
-    """A layer breaks a rule of its kernel: a mistake of who made it, not of a user."""
-
-
-@dataclass(frozen=True, slots=True)
-class Quantization:
-    """What int8 values of a tensor stand for: `scale * (q - zero_point)`."""
-
-    scale: float
-    zero_point: int = 0
-
-    def __post_init__(self) -> None:
-        """Scales are float32, as files hold them."""
-        object.__setattr__(self, "scale", float(np.float32(self.scale)))
-        if not (self.scale > 0 and LOWEST <= self.zero_point <= HIGHEST):
-            raise LayerError(f"scale {self.scale}, zero point {self.zero_point}: not of int8")
-
-
-@dataclass(frozen=True, slots=True)
-class Window:
-    """Where a window reads: output (y, x) starts at `y * stride - top`, `x * stride - left`.
-
-    Args:
-        in_size: height and width of the map.
-        out_size: of what is made.
-        kernel: height and width of the window.
-        stride: down and to the right.
-        pad: rows above and columns to the left that are zero; what lies beyond the other two
-            edges is zero as well.
-    """
-
-    in_size: tuple[int, int]
-    out_size: tuple[int, int]
-    kernel: tuple[int, int]
-    stride: tuple[int, int] = (1, 1)
-    pad: tuple[int, int] = (0, 0)
-
-    def __post_init__(self) -> None:
-        """Every window touches the map."""
-        parts = zip(self.in_size, self.out_size, self.kernel, self.stride, self.pad, strict=True)
-        for size, out, kernel, stride, pad in parts:
-            if min(size, out, kernel, stride) < 1 or not 0 <= pad < kernel:
-                raise LayerError(f"{self}: no such window")
-            if (out - 1) * stride - pad >= size:
-                raise LayerError(f"{self}: the last window reads nothing")
-
-    @classmethod
-    def same(
-        cls, in_size: tuple[int, int], kernel: tuple[int, int], stride: tuple[int, int]
-    ) -> Self:
-        """SAME of TensorFlow: as many outputs as strides, the odd row of padding at the end."""
-        out = (-(-in_size[0] // stride[0]), -(-in_size[1] // stride[1]))
-        missing = [
-            max((o - 1) * s + k - i, 0)
-            for o, s, k, i in zip(out, stride, kernel, in_size, strict=True)
-        ]
-        return cls(in_size, out, kernel, stride, (missing[0] // 2, missing[1] // 2))
-
-    @classmethod
-    def padded(cls, in_size: tuple[int, int], kernel: int, stride: int, padding: int) -> Self:
-        """A square window with as much padding on all sides, as the ops of graphs have it."""
-        out_h, out_w = ((size + 2 * padding - kernel) // stride + 1 for size in in_size)
-        sides = (padding, padding)
-        return cls(in_size, (out_h, out_w), (kernel, kernel), (stride, stride), sides)
-
-
-@dataclass(frozen=True, eq=False)
-class _Weighted:
-    """What layers with weights share.
-
-    Args:
-        input: of the tensor that is read.
-        output: of the tensor that is made.
-        weight: (c_out, ...); a depthwise one (kh, kw, c).
-        weight_scale: of each output channel.
-        bias: of each output channel, at `input.scale * weight_scale`.
-        low: smallest value of the output, an activation's bound.
-        high: largest.
-    """
-
-    input: Quantization
-    output: Quantization
-    weight: Int8[np.ndarray, "..."]
-    weight_scale: Float32[np.ndarray, " c_out"]
-    bias: Int32[np.ndarray, " c_out"]
-    low: int = field(default=LOWEST, kw_only=True)
-    high: int = field(default=HIGHEST, kw_only=True)
-
-    _features_axis: ClassVar[int] = 0
-
-    def __post_init__(self) -> None:
-        """Check ranks and ranges."""
-        features = self.weight.shape[self._features_axis]
-        if not (len(self.bias) == len(self.weight_scale) == features):
-            raise LayerError(f"{type(self).__name__}: {features} channels, not as many constants")
-        if not LOWEST <= self.low <= self.high <= HIGHEST:
-            raise LayerError(f"{type(self).__name__}: clamps to {self.low}..{self.high}")
-        if (self.weight == LOWEST).any():
-            raise LayerError(f"{type(self).__name__}: weights are -127..127")
-        largest = np.abs(self.bias.astype(np.int64)) + 255 * self._sums(np.abs)
-        if (largest << np.maximum(self.shift, 0) >= ACCUMULATOR_LIMIT).any():
-            raise LayerError(f"{type(self).__name__}: sums may reach 2^30; give it larger steps")
-
-    def _sums(self, of: Callable[[np.ndarray], np.ndarray] = np.asarray) -> np.ndarray:
-        axes = tuple(
-            axis
-            for axis in range(self.weight.ndim)
-            if axis != self._features_axis % self.weight.ndim
-        )
-        return of(self.weight.astype(np.int64)).sum(axis=axes)
-
-    @cached_property
-    def _factors(self) -> list[tuple[int, int]]:
-        scales = [
-            self.input.scale * float(scale) / self.output.scale for scale in self.weight_scale
-        ]
-        return [quantize_multiplier(scale) for scale in scales]
-
-    @property
-    def multiplier(self) -> Int32[np.ndarray, " c_out"]:
-        """Factor of each channel's sum, with `shift`."""
-        return np.array([multiplier for multiplier, _ in self._factors], np.int32)
-
-    @property
-    def shift(self) -> Int32[np.ndarray, " c_out"]:
-        """Positive to the left."""
-        return np.array([shift for _, shift in self._factors], np.int32)
-
-    @property
-    def folded_bias(self) -> Int32[np.ndarray, " c_out"]:
-        """The bias less what the input's zero point adds, so that kernels sum `weight * q`."""
-        return (self.bias - self.input.zero_point * self._sums()).astype(np.int32)
-
-
-@dataclass(frozen=True, eq=False)
-class Conv(_Weighted):
-    """Convolution; weights (c_out, kh, kw, c_in)."""
-
-    window: Window
-    op: ClassVar[str] = "conv"
-
-    @property
-    def in_shape(self) -> tuple[int, ...]:
-        """(h, w, c)."""
-        return (*self.window.in_size, self.weight.shape[3])
-
-    @property
-    def out_shape(self) -> tuple[int, ...]:
-        """(h, w, c)."""
-        return (*self.window.out_size, self.weight.shape[0])
-
-    @property
-    def macs(self) -> int:
-        """Multiply-accumulates, padding counted."""
-        return prod(self.window.out_size) * self.weight.size
-
-
-@dataclass(frozen=True, eq=False)
-class Depthwise(_Weighted):
-    """One filter a channel; weights (kh, kw, c). May write over its input."""
-
-    window: Window
-    op: ClassVar[str] = "depthwise"
-    _features_axis: ClassVar[int] = -1
-
-    @property
-    def in_shape(self) -> tuple[int, ...]:
-        """(h, w, c)."""
-        return (*self.window.in_size, self.weight.shape[2])
-
-    @property
-    def out_shape(self) -> tuple[int, ...]:
-        """(h, w, c)."""
-        return (*self.window.out_size, self.weight.shape[2])
-
-    @property
-    def macs(self) -> int:
-        """Multiply-accumulates, padding counted."""
-        return prod(self.window.out_size) * self.weight.size
-
-
-@dataclass(frozen=True, eq=False)
-class Pointwise(_Weighted):
-    """A matrix for each position of a map; weights (c_out, c_in)."""
-
-    positions: int
-    op: ClassVar[str] = "pointwise"
-
-    @property
-    def in_shape(self) -> tuple[int, ...]:
-        """(positions, c_in)."""
-        return (self.positions, self.weight.shape[1])
-
-    @property
-    def out_shape(self) -> tuple[int, ...]:
-        """(positions, c_out)."""
-        return (self.positions, self.weight.shape[0])
-
-    @property
-    def macs(self) -> int:
-        """Multiply-accumulates."""
-        return self.positions * self.weight.size
-
-
-@dataclass(frozen=True, eq=False)
-class FullyConnected(_Weighted):
-    """A matrix for one vector; weights (c_out, c_in)."""
-
-    op: ClassVar[str] = "fully_connected"
-
-    @property
-    def in_shape(self) -> tuple[int, ...]:
-        """(c_in,)."""
-        return self.weight.shape[1:]
-
-    @property
-    def out_shape(self) -> tuple[int, ...]:
-        """(c_out,)."""
-        return self.weight.shape[:1]
-
-    @property
-    def macs(self) -> int:
-        """Multiply-accumulates."""
-        return self.weight.size
+from hw_profiles.mcu.tensors import HIGHEST, LOWEST, Quantization, Window
+from hw_profiles.mcu.tensors import LayerError as LayerError
+from hw_profiles.mcu.weighted import ACCUMULATOR_LIMIT as ACCUMULATOR_LIMIT
+from hw_profiles.mcu.weighted import Conv, Depthwise, FullyConnected, Pointwise
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,8 @@ from hw_profiles.mcu.core import Core, find_core
 from hw_profiles.mcu.issue import VERSION
 from hw_profiles.mcu.kernel_runner import KernelRunner, runner
 from hw_profiles.mcu.layers import TWO_INPUTS, Layer
-from hw_profiles.mcu.timing import Timer
+from hw_profiles.mcu.shorten import shortened
+from hw_profiles.mcu.timing import Cycles, Timer
 from hw_profiles.mcu.toolchain import FLAGS, Compiler, describe
 from hw_profiles.mcu.waiting import waiting_cycles
 from search_spaces.errors import InputError
@@ -46,6 +47,7 @@ class Simulator:
         mcu: the microcontroller.
         simd: whether SIMD kernels are taken; where the core can, if not given.
         compiler: that builds the kernels.
+        shorten: whether tall layers are timed by shorter ones (`shorten.py`).
 
     Raises:
         InputError: no such core, or the extra `mcu` is not installed.
@@ -54,6 +56,7 @@ class Simulator:
     mcu: Mcu
     simd: bool | None = None
     compiler: Compiler = "zig"
+    shorten: bool = True
     _known: dict[Hashable, LayerTime] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
@@ -99,6 +102,18 @@ class Simulator:
         return sum(self.time(layer).cycles for layer in layers) / self.mcu.clock_mhz
 
     def _run(self, layer: Layer) -> LayerTime:
+        waits = waiting_cycles(layer, self.mcu, simd=self._simd)
+        found = shortened(layer) if self.shorten else None
+        if found is None:
+            made = self._emulated(layer)
+            return LayerTime(made.cycles, waits, made.instructions)
+        *both, factor = found
+        short, long = map(self._emulated, both)
+        cycles = long.cycles + factor * (long.cycles - short.cycles)
+        instructions = long.instructions + factor * (long.instructions - short.instructions)
+        return LayerTime(cycles, waits, round(instructions))
+
+    def _emulated(self, layer: Layer) -> Cycles:
         rng = np.random.default_rng(0)
 
         def drawn(shape: Sequence[int]) -> np.ndarray:
@@ -107,10 +122,7 @@ class Simulator:
         inputs = [drawn(layer.in_shape)]
         if layer.op in TWO_INPUTS:
             inputs.append(drawn(layer.in_shape[-1:]))
-        blocks = self._runner.run(layer, *inputs).blocks
-        made = _timer(self._runner).cycles(blocks)
-        waits = waiting_cycles(layer, self.mcu, simd=self._simd)
-        return LayerTime(made.cycles, waits, made.instructions)
+        return _timer(self._runner).cycles(self._runner.run(layer, *inputs).blocks)
 
 
 def of_device(device: DeviceSpec) -> Simulator:

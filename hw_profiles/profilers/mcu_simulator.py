@@ -10,17 +10,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-import numpy as np
-
 from hw_profiles.device import DeviceSpec
 from hw_profiles.mcu.layers import Layer
+from hw_profiles.mcu.memory import unweighted
 from hw_profiles.mcu.simulate import Simulator, of_device
 from hw_profiles.profilers.base import Measured, Measurement, Progress
-from hw_profiles.profilers.interleaved import random_params
 from hw_profiles.worklist import Unit
 from search_spaces.ir.graph import Graph
-from search_spaces.ir.passes import fold_batchnorm
-from search_spaces.ir.quantize import quantize_for_timing
 
 
 @dataclass(frozen=True)
@@ -102,9 +98,4 @@ def layers(graph: Graph) -> list[Layer]:
     Args:
         graph: float32; batch norm may still be in it.
     """
-    from hw_profiles.mcu.lower import lower
-
-    folded = fold_batchnorm(graph)
-    params = random_params(folded, np.random.default_rng(0))
-    network = lower(quantize_for_timing(folded, whole=True), params)
-    return [call.layer for call in network.calls]
+    return [call.layer for call in unweighted(graph).calls]

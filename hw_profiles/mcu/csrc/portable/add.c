@@ -4,7 +4,7 @@
 void hwnas_add(const hwnas_add_params *params, const int8_t *first, const int8_t *second, int8_t *out,
                void *scratch)
 {
-    const hwnas_add_params copy = *params, *p = &copy; /* bytes may alias what lies elsewhere */
+    const hwnas_add_params copy = *params, *p = &copy; /* bytes may alias the struct */
     (void)scratch;
     for (int32_t i = 0; i < p->size; i++) {
         int32_t a = (first[i] - p->first_zero) * (1 << 20);

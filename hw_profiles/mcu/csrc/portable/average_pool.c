@@ -4,7 +4,7 @@
 void hwnas_average_pool(const hwnas_average_pool_params *params, const int8_t *in, int8_t *out,
                         void *scratch)
 {
-    const hwnas_average_pool_params copy = *params, *p = &copy; /* bytes may alias what lies elsewhere */
+    const hwnas_average_pool_params copy = *params, *p = &copy; /* bytes may alias the struct */
     (void)scratch;
     for (int32_t y = 0; y < p->out_h; y++) {
         int32_t from_y = y * p->stride_h - p->pad_top, to_y = from_y + p->kernel_h;

@@ -15,7 +15,7 @@ static void read_row(const hwnas_depthwise_params *p, const int8_t *in, int32_t 
 
 void hwnas_depthwise(const hwnas_depthwise_params *params, const int8_t *in, int8_t *out, void *scratch)
 {
-    const hwnas_depthwise_params copy = *params, *p = &copy; /* bytes may alias what lies elsewhere */
+    const hwnas_depthwise_params copy = *params, *p = &copy; /* bytes may alias the struct */
     int32_t length = (p->out_w - 1) * p->stride_w + p->kernel_w;
     for (int32_t c = 0; c < p->channels; c++, in++, out++) {
         const int8_t *weight = p->weight + c * p->kernel_h * p->kernel_w;

@@ -7,7 +7,7 @@ enum { TOGETHER = 4 };
 void hwnas_global_pool(const hwnas_global_pool_params *params, const int8_t *in, int8_t *out,
                        void *scratch)
 {
-    const hwnas_global_pool_params copy = *params, *p = &copy; /* bytes may alias what lies elsewhere */
+    const hwnas_global_pool_params copy = *params, *p = &copy; /* bytes may alias the struct */
     int32_t c = 0;
     (void)scratch;
     for (; c + TOGETHER <= p->channels; c += TOGETHER) {

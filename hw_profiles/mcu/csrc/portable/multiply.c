@@ -4,7 +4,7 @@
 void hwnas_multiply(const hwnas_multiply_params *params, const int8_t *first, const int8_t *second,
                     int8_t *out, void *scratch)
 {
-    const hwnas_multiply_params copy = *params, *p = &copy; /* bytes may alias what lies elsewhere */
+    const hwnas_multiply_params copy = *params, *p = &copy; /* bytes may alias the struct */
     (void)scratch;
     for (int32_t i = 0; i < p->positions; i++)
         for (int32_t c = 0; c < p->channels; c++) {

@@ -21,7 +21,7 @@ static int32_t one_over_one_plus(int32_t a)
 
 void hwnas_softmax(const hwnas_softmax_params *params, const int8_t *in, int8_t *out, void *scratch)
 {
-    const hwnas_softmax_params copy = *params, *p = &copy; /* bytes may alias what lies elsewhere */
+    const hwnas_softmax_params copy = *params, *p = &copy; /* bytes may alias the struct */
     int32_t largest = -128, total = 0;
     (void)scratch;
     for (int32_t i = 0; i < p->size; i++)
