@@ -52,6 +52,35 @@ class Peak(BaseModel):
     source: str
 
 
+class Mcu(BaseModel):
+    """What the simulator has to know of a microcontroller; its `device.yaml` tells the sources.
+
+    Args:
+        core: a key of `mcu.core.CORES`.
+        clock_mhz: that it is simulated at.
+        cache_bytes: that keep what was read from flash; 0 where nothing does.
+        line_bytes: that flash hands over at once.
+        line_cycles: of the core that a line from flash takes where it is not kept.
+        ram_line_cycles: the same of cached RAM; 0 where RAM never waits.
+        ma_per_mhz: milliamperes that a running core takes for each MHz, from the datasheet; None
+            where none is known.
+        supply_v: at which that holds.
+        source: where the figures are from, and what was assumed.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    core: str
+    clock_mhz: float = Field(gt=0)
+    cache_bytes: int = Field(default=0, ge=0)
+    line_bytes: int = Field(default=32, ge=1)
+    line_cycles: float = Field(default=0.0, ge=0)
+    ram_line_cycles: float = Field(default=0.0, ge=0)
+    ma_per_mhz: float | None = Field(default=None, gt=0)
+    supply_v: float = Field(default=3.3, gt=0)
+    source: str
+
+
 class DeviceSpec(BaseModel):
     """A device as its `device.yaml` describes it.
 
@@ -68,6 +97,9 @@ class DeviceSpec(BaseModel):
         machine: facts about it, for people; `nas devices --detect` writes them.
         target: what a compiler is told to compile for, where the runner only estimates.
         peak: what such an estimate needs to know of the device.
+        mcu: what a simulator needs to know of a microcontroller.
+        sram_bytes: RAM for activations; None where it does not bound networks.
+        flash_bytes: memory for weights and code; None where it does not bound them.
         folder: where the YAML lies; set by `load_device`.
     """
 
@@ -83,6 +115,9 @@ class DeviceSpec(BaseModel):
     dtype: Literal["float32", "bfloat16", "int8"] = "float32"
     target: str | None = None
     peak: Peak | None = None
+    mcu: Mcu | None = None
+    sram_bytes: int | None = Field(default=None, ge=1)
+    flash_bytes: int | None = Field(default=None, ge=1)
     machine: dict[str, Any] = {}
     folder: Path = Field(default=Path(), exclude=True)
 

@@ -23,7 +23,11 @@ from search_spaces.ir.quantize import Ranges, quantize, stored_in_8_bits
 
 
 def calibrated(
-    graph: Graph, params: Mapping[str, Mapping[str, Any]], batches: Iterable[Any]
+    graph: Graph,
+    params: Mapping[str, Mapping[str, Any]],
+    batches: Iterable[Any],
+    *,
+    whole: bool = False,
 ) -> Graph:
     """The network in 8 bits, with steps that suit real images.
 
@@ -31,12 +35,18 @@ def calibrated(
         graph: as for `activation_ranges`.
         params: as for `activation_ranges`.
         batches: as for `activation_ranges`.
+        whole: as for `quantize`.
     """
-    return quantize(graph, activation_ranges(graph, params, batches))
+    ranges = activation_ranges(graph, params, batches, whole=whole)
+    return quantize(graph, ranges, whole=whole)
 
 
 def activation_ranges(
-    graph: Graph, params: Mapping[str, Mapping[str, Any]], batches: Iterable[Any]
+    graph: Graph,
+    params: Mapping[str, Mapping[str, Any]],
+    batches: Iterable[Any],
+    *,
+    whole: bool = False,
 ) -> Ranges:
     """Smallest and largest value of each tensor that `quantize` stores in 8 bits.
 
@@ -44,9 +54,10 @@ def activation_ranges(
         graph: float32, batch norm folded, one input.
         params: its parameters.
         batches: images `(n, h, w, c)` as the network takes them, at least one batch.
+        whole: as for `quantize`.
     """
     (image,) = graph.inputs
-    names = stored_in_8_bits(graph)
+    names = stored_in_8_bits(graph, whole=whole)
     inside = tuple(name for name in names if name != image)
     shown = replace(graph, outputs=inside)
 

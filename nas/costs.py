@@ -1,12 +1,14 @@
 """What architectures cost: arrays for whole populations, and the extremes of a space."""
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 
 import numpy as np
 from jaxtyping import Float, Num
 
 from hw_profiles.device import DeviceSpec, elsewhere_command
 from hw_profiles.estimate import BoundTable
+from hw_profiles.mcu.memory import BlockMemory
 from nas.objectives import Constraint, Objective
 from search_spaces.errors import InputError
 from search_spaces.ir.blocks import BlockMap
@@ -15,6 +17,7 @@ from search_spaces.space import Archs
 
 _COUNTED = ("macs", "params")
 _ESTIMATED = {"measured": "estimated from blocks", "transferred": "transferred"}
+_PLANNED = ("peak_sram_kib", "flash_kib")
 
 
 class Costs:
@@ -24,6 +27,7 @@ class Costs:
         blocks: of the space.
         tables: the latency table of each device, bound to the space.
         energy: the same in energy (`LatencyTable.bind_energy`), of the devices that have it.
+        microcontrollers: devices whose memory counts.
     """
 
     def __init__(
@@ -31,18 +35,28 @@ class Costs:
         blocks: BlockMap,
         tables: Mapping[str, BoundTable],
         energy: Mapping[str, BoundTable] | None = None,
+        microcontrollers: Sequence[str] = (),
     ) -> None:
         self.blocks = blocks
         self.tables = tables
         self._bound = {f"latency_ms@{device}": table for device, table in tables.items()}
         self._bound |= {f"energy_mj@{device}": table for device, table in (energy or {}).items()}
 
+        self._planned = {f"{m}@{device}": m for device in microcontrollers for m in _PLANNED}
+
+    @cached_property
+    def _memory(self) -> BlockMemory:
+        return BlockMemory(self.blocks)
+
     def evaluate(self, archs: Archs) -> dict[str, Num[np.ndarray, " n"]]:
         """A column for each cost: `macs`, `params`, and as the tables estimate them
-        `latency_ms@DEVICE` and, where the table has it, `energy_mj@DEVICE`.
+        `latency_ms@DEVICE` and, where the table has it, `energy_mj@DEVICE`; for microcontrollers
+        `peak_sram_kib@DEVICE` and `flash_kib@DEVICE`.
         """
         counted = {name: self.blocks.total(getattr(self.blocks, name), archs) for name in _COUNTED}
-        return {**counted, **{name: b.cost(archs).mean_ms for name, b in self._bound.items()}}
+        estimated = {name: bound.cost(archs).mean_ms for name, bound in self._bound.items()}
+        planned = {m: getattr(self._memory, m)(archs) for m in set(self._planned.values())}
+        return counted | estimated | {name: planned[m] for name, m in self._planned.items()}
 
     def intervals(
         self, archs: Archs
@@ -59,10 +73,12 @@ class Costs:
             + (", some interpolated" if table.units.interpolated.any() else "")
             for column, table in self._bound.items()
         }
-        return {**counted, **estimated}
+        return counted | estimated | dict.fromkeys(self._planned, "planned by block")
 
     def reachable(self, column: str) -> tuple[Extreme, Extreme]:
         """The architectures with the least and the most of a cost, over the whole space."""
+        if column in self._planned:
+            return self._memory.reachable(self._planned[column])
         per_unit = self._per_unit(column)
         least, most = cheapest(self.blocks, per_unit), cheapest(self.blocks, -per_unit)
         archs = np.stack([least.arch, most.arch])
@@ -121,7 +137,10 @@ class Costs:
         problems = []
         for column, item in unknown.items():
             if item.metric != "energy_mj":
-                problems.append(f"{column}: this metric can't be evaluated on {item.device!r} yet")
+                problems.append(
+                    f"{column}: only microcontrollers (kind mcu) have this metric, "
+                    f"{item.device!r} is none"
+                )
                 continue
             problems.append(
                 f"{column}: the table of {item.device!r} lacks the energy of some blocks: nothing "

@@ -1,18 +1,22 @@
 """From a verified network of a run to a file that can be deployed."""
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import numpy as np
 
+from hw_profiles.mcu.memory import unweighted
+from hw_profiles.mcu.patches import best_depth, patched
+from hw_profiles.mcu.simulate import of_device
 from hw_profiles.profile import measure_networks
 from hw_profiles.profilers.registry import create, measures
 from hw_profiles.provenance import capture
 from nas.export.card import Metric, Network, Origin, Preprocessing
 from nas.export.numerics import Samples
-from nas.export.registry import ExportReport, dtype, exporter
+from nas.export.registry import ExportReport, dtype, exporter, for_microcontrollers
 from nas.results.run import numeric, open_run
 from nas.supernet.executors import input_size
 from nas.workbench import Workbench
@@ -25,7 +29,13 @@ from search_spaces.space import Arch
 _CHECKED_IMAGES = 64
 
 
-def export_trial(run: Path, trial: int, target: str, folder: Path | None = None) -> ExportReport:
+def export_trial(
+    run: Path,
+    trial: int,
+    target: str,
+    folder: Path | None = None,
+    options: Mapping[str, Any] | None = None,
+) -> ExportReport:
     """Export a network of a run, with the weights and statistics that were verified.
 
     Args:
@@ -33,6 +43,7 @@ def export_trial(run: Path, trial: int, target: str, folder: Path | None = None)
         trial: the network's id.
         target: format, one of `nas.export.registry.names()`.
         folder: new folder to write; `RUN/exports/TRIAL/TARGET` if not given.
+        options: more arguments of the format's exporter.
 
     Raises:
         InputError: there is no such trial or format, or the folder exists.
@@ -67,10 +78,12 @@ def export_trial(run: Path, trial: int, target: str, folder: Path | None = None)
         ),
         classes=bench.data.classes,
         metrics=_metrics(table.loc[[trial]]),
-        latency=_latency(bench, graph, dtype(target)),
+        latency=_patched_latency(bench, graph, **options)
+        if options
+        else _latency(bench, graph, target),
     )
     folder = folder or results.folder / "exports" / str(trial) / target
-    return write(network, folder, samples=samples, reference=forward)
+    return write(network, folder, samples=samples, reference=forward, **(options or {}))
 
 
 def _origin(bench: Workbench, arch: Arch) -> Origin:
@@ -90,20 +103,40 @@ def _metrics(rows: Any) -> list[Metric]:
     return list(found.values())
 
 
-def _latency(
-    bench: Workbench, graph: Graph, dtype: Literal["float32", "int8"]
+def _patched_latency(
+    bench: Workbench, graph: Graph, patches: int, patch_layers: int | None
 ) -> dict[str, dict[str, Any]]:
+    """The network in patches, simulated on the run's microcontrollers."""
+    network = unweighted(graph)
+    cut = patched(network, patch_layers or best_depth(network, patches), patches)
+    out = {}
+    for name, device in bench.devices.items():
+        if device.kind != "mcu" or device.runner is None:
+            continue
+        provenance = capture(create(device).runtime, device.threads)
+        figures = {"dtype": "int8", "spread_ms": 0.0, "runs": 1, "source": "simulated"}
+        value_us = of_device(device).time_us([call.layer for call in cut.calls])
+        out[name] = {"value_ms": value_us / 1e3, **figures, "provenance": asdict(provenance)}
+    return out
+
+
+def _latency(bench: Workbench, graph: Graph, target: str) -> dict[str, dict[str, Any]]:
     """The network measured once more, as the file has it, on each device that can run it here.
 
-    Beside a network in 8 bits its float32 twin is measured, in turns.
+    Beside a network in 8 bits its float32 twin is measured, in turns, where there is one.
     """
     out = {}
     for name, device in bench.devices.items():
-        if device.runner is None or not measures(device.runner, dtype):
+        suits = (device.kind == "mcu") == for_microcontrollers(target)
+        if device.runner is None or not suits or not measures(device.runner, dtype(target)):
             continue
-        device = device.model_copy(update={"dtype": "float32"})
-        twins = {"int8": quantize_for_timing(fold_batchnorm(graph))} if dtype == "int8" else {}
-        twins["float32"] = graph
+        if device.kind == "mcu":
+            twins = {"int8": graph}
+        else:
+            device = device.model_copy(update={"dtype": "float32"})
+            twins = {"float32": graph}
+            if dtype(target) == "int8":
+                twins = {"int8": quantize_for_timing(fold_batchnorm(graph)), **twins}
         provenance = capture(create(device).runtime, device.threads)
         found = measure_networks(device, list(twins.values()), seed=bench.experiment.seed)
         figures = [

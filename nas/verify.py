@@ -6,10 +6,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Float
 
-from hw_profiles.device import elsewhere_command
+from hw_profiles.device import DeviceSpec, elsewhere_command
+from hw_profiles.mcu.arena import arena, flash_bytes
+from hw_profiles.mcu.lower import lower
+from hw_profiles.mcu.memory import KIB, unweighted
 from hw_profiles.profile import measure_networks
 from nas.calibration import calibrated
 from nas.data.dataset import Split
+from nas.export.c import real_outputs
 from nas.export.onnx import runner
 from nas.log import Log
 from nas.results.run import Results, numeric
@@ -35,13 +39,19 @@ def verify(bench: Workbench, archs: Archs, store: RunStore, log: Log) -> None:
     images, by which the front is chosen, and `test_accuracy` on the test images, which nothing
     before this has seen. Where all devices compute in 8 bits, it is that of the quantised network,
     as it would be exported, and `accuracy_float32` stands beside it; where some do, `accuracy_int8`
-    stands beside that of the float32 network. Latency is that of the whole network where the device
+    stands beside that of the float32 network, and `accuracy_mcu` for microcontrollers, on which
+    everything is in 8 bits. RAM and flash of microcontrollers are those of the whole network's
+    plan. Latency is that of the whole network where the device
     can be measured, quantised for a device in 8 bits; elsewhere the estimate stays.
     """
     graphs = [bench.space.build(arch) for arch in archs]
     accuracies = _accuracies(bench, archs, graphs, log)
     columns = {**accuracies, **bench.costs.evaluate(archs)}
     sources = {**dict.fromkeys(accuracies, "measured"), **bench.costs.sources()}
+    controllers = [name for name, device in bench.devices.items() if device.kind == "mcu"]
+    for metric, values in _memory(graphs if controllers else ()).items():
+        for name in controllers:
+            columns[f"{metric}@{name}"], sources[f"{metric}@{name}"] = values, "planned"
     intervals = bench.costs.intervals(archs)
     for name, device in bench.devices.items():
         if device.runner is None:
@@ -73,29 +83,53 @@ def _accuracies(
     evaluator = bench.evaluator
     splits = {"accuracy": evaluator.validation, "test_accuracy": bench.data.load_test()}
     found = {name: evaluator.accuracies(archs, split) for name, split in splits.items()}
-    dtypes = {device.dtype for device in bench.devices.values()}
-    if "int8" not in dtypes:
-        return found
-    rows = []
-    for done, graph in enumerate(graphs):
-        rows.append([*_in_8_bits(bench, graph, splits.values())])
-        log.progress("verify in 8 bits", done + 1, len(graphs))
-    int8 = dict(zip(splits, np.array(rows).T, strict=True))
-    if dtypes == {"int8"}:
-        return int8 | {f"{name}_float32": values for name, values in found.items()}
-    return found | {f"{name}_int8": values for name, values in int8.items()}
+    schemes = {_scheme(device) for device in bench.devices.values()}
+    quantized = {}
+    for scheme in sorted(schemes - {"float32"}):
+        rows = []
+        for done, graph in enumerate(graphs):
+            rows.append([*_in_8_bits(bench, graph, splits.values(), scheme)])
+            log.progress(f"verify in 8 bits ({scheme})", done + 1, len(graphs))
+        quantized[scheme] = dict(zip(splits, np.array(rows).T, strict=True))
+    if len(schemes) == 1 and quantized:
+        (only,) = quantized.values()
+        return only | {f"{name}_float32": values for name, values in found.items()}
+    for scheme, values in quantized.items():
+        found |= {f"{name}_{scheme}": value for name, value in values.items()}
+    return found
 
 
-def _in_8_bits(bench: Workbench, graph: Graph, splits: Iterable[Split]) -> Iterator[float]:
+def _scheme(device: DeviceSpec) -> str:
+    """How numbers are kept: `mcu` is 8 bits throughout, `int8` leaves some layers in float32."""
+    if device.kind == "mcu":
+        return "mcu"
+    return "int8" if device.dtype == "int8" else "float32"
+
+
+def _in_8_bits(
+    bench: Workbench, graph: Graph, splits: Iterable[Split], scheme: str
+) -> Iterator[float]:
     """Accuracy on each split of the network as it would be exported in 8 bits."""
     evaluator, size = bench.evaluator, input_size(graph)
     folded, params = bench.folded(graph, evaluator.calibrate(graph))
-    stored = calibrated(folded, params, evaluator.calibration_batches(size))
-    (image,) = stored.inputs
-    run = runner(to_bytes(to_onnx(stored, params)), image)
+    whole = scheme == "mcu"
+    stored = calibrated(folded, params, evaluator.calibration_batches(size), whole=whole)
+    if whole:
+        run = real_outputs(lower(stored, params))
+    else:
+        (image,) = stored.inputs
+        run = runner(to_bytes(to_onnx(stored, params)), image)
     for split in splits:
         batches = evaluator.labelled_batches(split, size)
         yield sum(int((run(x).argmax(1) == labels).sum()) for x, labels in batches) / len(split)
+
+
+def _memory(graphs: Sequence[Graph]) -> dict[str, Float[np.ndarray, " n"]]:
+    """KiB of RAM and of constants in flash of whole networks; nothing for no networks."""
+    networks = [unweighted(graph) for graph in graphs]
+    sram = [arena(network, simd=None).arena_bytes / KIB for network in networks]
+    flash = [flash_bytes(network, simd=True) / KIB for network in networks]
+    return {"peak_sram_kib": np.array(sram), "flash_kib": np.array(flash)} if networks else {}
 
 
 def verified_front(results: Results) -> "DataFrame":

@@ -84,7 +84,9 @@ class Workbench:
         allow = self.experiment.allow_interpolation
         bound = {name: item.bind(self.space, blocks, allow) for name, item in self.tables.items()}
         energy = {name: item.bind_energy(self.space, blocks) for name, item in self.tables.items()}
-        return Costs(blocks, bound, {name: item for name, item in energy.items() if item})
+        metered = {name: item for name, item in energy.items() if item}
+        controllers = [name for name, device in self.devices.items() if device.kind == "mcu"]
+        return Costs(blocks, bound, metered, controllers)
 
     @cached_property
     def trainer(self) -> Trainer:

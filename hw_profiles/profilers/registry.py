@@ -13,6 +13,7 @@ _RUNNERS: Registry[Callable[[DeviceSpec], Profiler]] = Registry(
         "onnxruntime_cpu": "hw_profiles.profilers.onnxruntime_cpu:OnnxRuntimeCpu",
         "jax_runtime": "hw_profiles.profilers.jax_runtime:JaxRuntime",
         "compiler_estimate": "hw_profiles.profilers.compiler_estimate:CompilerEstimate",
+        "mcu_simulator": "hw_profiles.profilers.mcu_simulator:McuSimulator",
     },
 )
 # Runners that are not named here have float32 only.
@@ -21,8 +22,9 @@ _DTYPES = {
     "onnxruntime_cpu": ("float32", "int8"),
     "jax_runtime": ("float32", "bfloat16"),
     "compiler_estimate": ("float32", "bfloat16"),
+    "mcu_simulator": ("int8",),
 }
-_SOURCES: dict[str, Source] = {"compiler_estimate": "estimated"}
+_SOURCES: dict[str, Source] = {"compiler_estimate": "estimated", "mcu_simulator": "simulated"}
 names = _RUNNERS.names
 
 

@@ -10,6 +10,8 @@ from nas.cli.output import AsJson, print_json, print_table
 if TYPE_CHECKING:
     from pandas import DataFrame
 
+    from search_spaces.ir.graph import Graph
+
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="The run's folder.")]
 Network = Annotated[str, typer.Argument(metavar="RUN/ID", help="A network of a run.")]
 Columns = Annotated[
@@ -23,6 +25,9 @@ Where = Annotated[
 Stage = Annotated[
     Literal["front", "search", "label"],
     typer.Option(help="front: verified networks; search: all, as estimated; label: evaluated."),
+]
+Memory = Annotated[
+    bool, typer.Option("--memory", help="Its arena on a microcontroller, layer by layer, instead.")
 ]
 AsCsv = Annotated[bool, typer.Option("--csv", help="Print CSV instead of a table.")]
 
@@ -47,7 +52,7 @@ def pareto(
         print_front(front)
 
 
-def show(network: Network, as_json: AsJson = False) -> None:
+def show(network: Network, memory: Memory = False, as_json: AsJson = False) -> None:
     """Print one network of a run: its choices, its layers, every figure and its source."""
     import numpy as np
 
@@ -61,6 +66,9 @@ def show(network: Network, as_json: AsJson = False) -> None:
         raise no_network(run, trial)
     rows = trials.loc[[trial]]
     arch = np.array(rows["arch"].tolist()[0])
+    if memory:
+        _show_memory(results.space.build(arch), as_json)
+        return
     choices, figures = results.space.decode(arch), _figures(rows)
     if as_json:
         print_json({"id": trial, "arch": arch.tolist(), "choices": choices, "figures": figures})
@@ -73,6 +81,18 @@ def show(network: Network, as_json: AsJson = False) -> None:
     from rich.console import Console
 
     Console().print(table(results.space.build(arch)))
+
+
+def _show_memory(graph: "Graph", as_json: bool) -> None:
+    from hw_profiles.mcu.arena import arena
+    from hw_profiles.mcu.memory import unweighted
+    from nas.cli.memory import described, print_timeline
+
+    plan = arena(unweighted(graph), simd=None)
+    if as_json:
+        print_json(described(plan))
+    else:
+        print_timeline(plan)
 
 
 def split(network: str) -> tuple[Path, int]:

@@ -160,7 +160,9 @@ class ExportConfig(BaseModel):
 
     model_config = _STRICT
 
-    to: Literal["onnx", "onnx-int8"] = Field(default="onnx", description="File format.")
+    to: Literal["onnx", "onnx-int8", "c", "tflite"] = Field(
+        default="onnx", description="File format; c and tflite are for microcontrollers."
+    )
     top: int = Field(
         default=1, ge=0, description="Most accurate verified networks that are exported."
     )

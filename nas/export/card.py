@@ -142,7 +142,13 @@ def metadata(network: Network) -> dict[str, str]:
 
 
 def card(
-    network: Network, model: Mapping[str, Any], numerics: Numerics, accuracy: Accuracy
+    network: Network,
+    model: Mapping[str, Any],
+    numerics: Numerics,
+    accuracy: Accuracy,
+    *,
+    layout: str = "NCHW",
+    dtype: str = "float32",
 ) -> dict[str, Any]:
     """The content of `card.json`.
 
@@ -151,6 +157,8 @@ def card(
         model: facts of the written file (`file`, `bytes`, `sha256`, `format` …).
         numerics: how it compares with the network that was searched.
         accuracy: how it does on the test set.
+        layout: of the input, `NCHW` or `NHWC`.
+        dtype: of the input.
     """
     origin, counts = network.origin, count(network.graph)
     return {
@@ -162,7 +170,7 @@ def card(
         "seed": origin.seed,
         "graph_digest": network.graph.digest(),
         "table_digests": dict(origin.tables),
-        "input": _input(network),
+        "input": _input(network, layout, dtype),
         "output": {"name": network.graph.outputs[0], "classes": list(network.classes)},
         "cost": {
             "macs": counts.macs,
@@ -196,14 +204,14 @@ def _preprocessing(network: Network) -> dict[str, Any]:
     }
 
 
-def _input(network: Network) -> dict[str, Any]:
+def _input(network: Network, layout: str, dtype: str) -> dict[str, Any]:
     name, kind = network.image
-    height, width, channels = kind.shape
+    sizes: dict[str, int | str] = dict(zip("HWC", kind.shape, strict=True)) | {"N": "batch"}
     return {
         "name": name,
-        "layout": "NCHW",
-        "dtype": kind.dtype.value,
-        "shape": ["batch", channels, height, width],
+        "layout": layout,
+        "dtype": dtype,
+        "shape": [sizes[axis] for axis in layout],
         "preprocessing": _preprocessing(network),
     }
 

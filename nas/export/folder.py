@@ -21,7 +21,7 @@ def refuse_existing(folder: Path) -> None:
 
 
 def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
-    """Make a new folder with these files.
+    """Make a new folder with these files, by their paths in it.
 
     They are written beside it and on disk before the name appears, so that neither a crash nor a
     full disk leaves a part of it.
@@ -36,6 +36,7 @@ def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
         temporary.mkdir(parents=True)
         try:
             for name, data in files.items():
+                (temporary / name).parent.mkdir(parents=True, exist_ok=True)
                 with (temporary / name).open("xb") as file:
                     file.write(data)
                     file.flush()

@@ -1,7 +1,5 @@
 """Export to ONNX: written, compared with JAX in ONNX Runtime on real images, described."""
 
-import hashlib
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,22 +7,14 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
-from nas.export.card import Network, card, metadata
-from nas.export.folder import refuse_existing, write_folder
-from nas.export.numerics import (
-    TOLERANCE,
-    Images,
-    Outputs,
-    Samples,
-    compare,
-    compare_accuracy,
-)
+from nas.export.card import Network, metadata
+from nas.export.checked import Judged, Written, check_samples, write_checked
+from nas.export.folder import refuse_existing
+from nas.export.numerics import TOLERANCE, Images, Outputs, Samples
 from nas.export.registry import ExportReport
-from search_spaces.errors import RunError
 from search_spaces.ir.to_onnx import OPSET, to_bytes, to_onnx
 
 MODEL_FILE = "model.onnx"
-CARD_FILE = "card.json"
 
 # Errors within the tolerance turn a guess only where two classes are as good as equal.
 _LARGEST_DROP = 0.01
@@ -82,41 +72,17 @@ def write_onnx(
         InputError: the folder exists, or can't be written.
     """
     refuse_existing(folder)
-    _check(network, samples.images)
+    check_samples(network, samples)
     data = to_bytes(to_onnx(network.graph, network.params, metadata=metadata(network)))
-    run = runner(data, network.image[0])
-    numerics = compare(
-        run,
-        samples.images,
-        np.asarray(reference(samples.images)),
-        batches=(len(samples.images), 1),
-        tolerance=tolerance,
-        runtime=f"ONNX Runtime {onnxruntime.__version__}",
+    written = Written(target, f"ONNX, opset {OPSET}", MODEL_FILE, {MODEL_FILE: data}, "NCHW")
+    judged = Judged(
+        runner(data, network.image[0]),
+        f"ONNX Runtime {onnxruntime.__version__}",
+        (len(samples.images), 1),
+        tolerance,
+        largest_drop,
     )
-    accuracy = compare_accuracy(run, reference, samples.test(), largest_drop)
-    facts = {
-        "file": MODEL_FILE,
-        "format": f"ONNX, opset {OPSET}",
-        "bytes": len(data),
-        "sha256": hashlib.sha256(data).hexdigest(),
-    }
-    text = json.dumps(card(network, facts, numerics, accuracy), indent=2, allow_nan=False) + "\n"
-    write_folder(folder, {MODEL_FILE: data, CARD_FILE: text.encode()})
-    model, described = folder / MODEL_FILE, folder / CARD_FILE
-    return ExportReport(
-        target, folder, model, described, len(data), numerics, accuracy, network.latency
-    )
-
-
-def _check(network: Network, images: Images) -> None:
-    graph = network.graph
-    if len(graph.inputs) != 1 or len(graph.outputs) != 1:
-        raise RunError("only networks with one input and one output are exported")
-    shape, classes = network.image[1].shape, graph.type_of(graph.outputs[0]).shape
-    if images.shape[1:] != shape or len(images) < 2:
-        raise RunError(f"the check needs 2 or more images of {shape}, got {images.shape}")
-    if classes != (len(network.classes),):
-        raise RunError(f"{len(network.classes)} class names for outputs of shape {classes}")
+    return write_checked(network, folder, written, judged, samples, reference)
 
 
 def runner(data: bytes, image: str) -> Callable[[Images], Outputs]:

@@ -47,12 +47,18 @@ class Exporter(Protocol):
         samples: Samples,
         reference: Callable[[Images], Any],
         tolerance: float = ...,
+        **options: Any,
     ) -> ExportReport: ...
 
 
 _TARGETS: Registry[Exporter] = Registry(
     "export format",
-    {"onnx": "nas.export.onnx:export_onnx", "onnx-int8": "nas.export.onnx_int8:export_onnx_int8"},
+    {
+        "onnx": "nas.export.onnx:export_onnx",
+        "onnx-int8": "nas.export.onnx_int8:export_onnx_int8",
+        "c": "nas.export.c:export_c",
+        "tflite": "nas.export.tflite:export_tflite",
+    },
 )
 names = _TARGETS.names
 
@@ -68,4 +74,9 @@ def exporter(target: str) -> Exporter:
 
 def dtype(target: str) -> Literal["float32", "int8"]:
     """Element type in which the files of a format compute."""
-    return "int8" if target.endswith("-int8") else "float32"
+    return "float32" if target == "onnx" else "int8"
+
+
+def for_microcontrollers(target: str) -> bool:
+    """Whether the files of a format are for microcontrollers, not for ONNX Runtime."""
+    return target in ("c", "tflite")

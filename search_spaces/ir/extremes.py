@@ -1,4 +1,4 @@
-"""The least and the most that a cost can be over a whole space, when blocks add up to it.
+"""The least and the most that a cost can be over a whole space, when blocks make it up.
 
 Knobs that several blocks share are enumerated; every other knob belongs to one block and is chosen
 there on its own. So the result is exact, for spaces of any size.
@@ -26,12 +26,16 @@ class Extreme:
     value: float
 
 
-def cheapest(blocks: BlockMap, per_unit: Float[np.ndarray, " u"]) -> Extreme:
+def cheapest(
+    blocks: BlockMap, per_unit: Float[np.ndarray, " u"], join: np.ufunc = np.add
+) -> Extreme:
     """The architecture whose blocks cost least in sum; negate the costs for the most.
 
     Args:
         blocks: of the space.
         per_unit: cost of each unit of `blocks.units`, finite.
+        join: how blocks add up: `np.maximum` where the dearest one counts, as for memory (and
+            `np.minimum` for the most of it, with negated costs).
 
     Raises:
         RunError: blocks share too many knobs to enumerate.
@@ -45,12 +49,14 @@ def cheapest(blocks: BlockMap, per_unit: Float[np.ndarray, " u"]) -> Extreme:
     settings[:, shared] = list(product(*(range(int(cardinality[k])) for k in shared)))
     settings = blocks.space.canonical(settings)
     settings = settings[np.unique(blocks.radix(settings, tuple(shared)), return_index=True)[1]]
-    total = np.zeros(len(settings))
+    nothing = {np.add: 0.0, np.maximum: -np.inf, np.minimum: np.inf}[join]
+    total = np.full(len(settings), nothing)
     for slot in blocks.slots:
         least = _least(blocks, slot, per_unit, shared).min(1)
         outer = [k for k in slot.knobs if k in shared]
         present = blocks.space.holds(settings, slot.conditions)
-        total += np.where(present, least[blocks.radix(settings, tuple(outer))], 0.0)
+        costs = least[blocks.radix(settings, tuple(outer))]
+        total = join(total, np.where(present, costs, nothing))
     arch = settings[[np.argmin(total)]].copy()
     for slot in blocks.slots:
         inner = [k for k in slot.knobs if k not in shared]

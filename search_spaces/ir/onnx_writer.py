@@ -14,15 +14,10 @@ from jaxtyping import Float32
 from onnx import TensorProto, helper, numpy_helper
 
 from search_spaces.errors import RunError
-from search_spaces.ir.graph import DType, Graph, Node
-from search_spaces.ir.ops import STORED
+from search_spaces.ir.graph import Graph, Node
+from search_spaces.ir.quantize import LARGEST_WEIGHT, in_8_bits, same_bits, weight_steps
 
 Params = Mapping[str, Mapping[str, Any]]
-
-# Signed weights leave out -128, so that they are symmetric.
-_LARGEST_WEIGHT = 127
-# Half of what a bias of 32 bits holds: the rest is for the sum that it is added to.
-_LARGEST_BIAS = 2.0**30
 
 
 class Writer:
@@ -66,7 +61,7 @@ class Writer:
             return self.initializer(name, value)
         steps = self._weight_steps(node)
         wide = steps.reshape(-1, *(1,) * (value.ndim - 1))
-        rounded = np.rint(value / wide).clip(-_LARGEST_WEIGHT, _LARGEST_WEIGHT).astype(np.int8)
+        rounded = np.rint(value / wide).clip(-LARGEST_WEIGHT, LARGEST_WEIGHT).astype(np.int8)
         return self._constant(name, rounded, steps)
 
     def bias(self, node: Node) -> list[str]:
@@ -133,13 +128,8 @@ class Writer:
         return [self.scalar(step), name]
 
     def _weight_steps(self, node: Node) -> Float32[np.ndarray, " cout"]:
-        """So that the largest weight of an output channel fits, and its bias in these steps."""
-        weight = np.abs(self.value(node, "weight")).reshape(-1, node.out.shape[-1]).max(0)
-        steps = weight / np.float32(_LARGEST_WEIGHT)
-        if "bias" in node.params:
-            step = np.float32(_steps(self._source(node))[0] * _LARGEST_BIAS)
-            steps = np.maximum(steps, np.abs(self.value(node, "bias")) / step)
-        return np.where(steps > 0, steps, np.float32(1.0))
+        bias = self.value(node, "bias") if "bias" in node.params else None
+        return weight_steps(self.value(node, "weight"), bias, _steps(self._source(node))[0])
 
     def _source(self, node: Node) -> Node:
         return self.graph.by_name[node.inputs[0]]
@@ -153,19 +143,6 @@ class Writer:
             return True
         readers = self.graph.readers.get(node.name, ())
         return any(not same_bits(self.graph, reader) for reader in readers)
-
-
-def in_8_bits(graph: Graph, tensor: str) -> bool:
-    """Whether a tensor is stored in 8 bits."""
-    return graph.type_of(tensor).dtype == DType.UINT8
-
-
-def same_bits(graph: Graph, node: Node) -> bool:
-    """Whether a node makes the bits that it reads: a ReLU that the steps have done already."""
-    if node.op not in ("relu", "relu6", "identity") or not in_8_bits(graph, node.name):
-        return False
-    source = graph.by_name.get(node.inputs[0])
-    return source is not None and all(source.attrs.get(k) == node.attrs[k] for k in STORED)
 
 
 def _steps(node: Node) -> tuple[float, int]:

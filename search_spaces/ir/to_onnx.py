@@ -17,7 +17,8 @@ from onnx import TensorProto, helper
 
 from search_spaces.errors import RunError
 from search_spaces.ir.graph import DType, Graph, Node, TensorType
-from search_spaces.ir.onnx_writer import Params, Writer, in_8_bits, same_bits
+from search_spaces.ir.onnx_writer import Params, Writer
+from search_spaces.ir.quantize import in_8_bits, same_bits
 
 # The lowest that the project promises, so that old runtimes read the file too (onnxruntime 1.12).
 # It lacks only Gelu (opset 20), whose exact form below onnxruntime fuses to the same kernel.
