@@ -43,7 +43,9 @@ def nondominated(
 
 
 def nondominated_sort(
-    F: Float[np.ndarray, "n m"], G: Float[np.ndarray, "n c"] | None = None
+    F: Float[np.ndarray, "n m"],
+    G: Float[np.ndarray, "n c"] | None = None,
+    enough: int | None = None,
 ) -> Int[np.ndarray, " n"]:
     """Rank of each point by constrained domination: 0 is the best front.
 
@@ -53,6 +55,8 @@ def nondominated_sort(
     Args:
         F: objectives, minimised.
         G: constraints, feasible where all are <= 0; None: all points are feasible.
+        enough: feasible points that have to be told apart at least: those beyond the front that
+            completes this number share one rank.
 
     Returns:
         Ranks without gaps.
@@ -64,7 +68,7 @@ def nondominated_sort(
     violation = total_violation(G) if G is not None else np.zeros(len(F))
     feasible = violation == 0
     ranks = np.zeros(len(F), np.int64)
-    ranks[feasible] = _ranks(F[feasible])
+    ranks[feasible] = _ranks(F[feasible], len(F) if enough is None else enough)
     n_fronts = ranks[feasible].max() + 1 if feasible.any() else 0
     ranks[~feasible] = n_fronts + np.unique(violation[~feasible], return_inverse=True)[1]
     return ranks
@@ -213,14 +217,14 @@ def _distinct(
     return points[first], group
 
 
-def _ranks(F: Float[np.ndarray, "n m"]) -> Int[np.ndarray, " n"]:
-    """Ranks of feasible points, peeled off front by front."""
+def _ranks(F: Float[np.ndarray, "n m"], enough: int) -> Int[np.ndarray, " n"]:
+    """Ranks of feasible points, peeled off front by front until there are enough."""
     points, group = _distinct(F)
     ranks = np.zeros(len(points), np.int64)
-    left = np.arange(len(points))
-    while len(left):
-        front = _front_of_sorted(points[left])
-        left = left[~front]
+    left, columns = np.arange(len(points)), points
+    while len(left) and len(points) - len(left) < enough:
+        front = _front_of_sorted(columns)
+        left, columns = left[~front], columns[~front]
         ranks[left] += 1
     return ranks[group]
 

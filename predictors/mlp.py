@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, Float32, Int
 
 # Rows are padded to one of these, so that a new number of them seldom means a new program. Chunks
 # above the largest would leave the cache.
-_BUCKETS = (128, 1024, 4096)
+_BUCKETS = (128, 512, 1024, 4096)
 
 
 @dataclass(frozen=True)

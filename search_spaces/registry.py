@@ -11,6 +11,7 @@ from search_spaces.space import SearchSpace
 _SPACES: Registry[type[SearchSpace]] = Registry(
     "space",
     {
+        "choices": "search_spaces.choices:Choices",
         "keyword_spotting": "search_spaces.keyword_spotting:KeywordSpotting",
         "mcunet": "search_spaces.mcunet:McuNet",
         "mobilenet_v3": "search_spaces.mobilenet_v3:MobileNetV3",

@@ -15,12 +15,14 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from search_spaces.errors import InputError
-from search_spaces.ir.builder import Builder, Option, Pick, Tensor
+from search_spaces.ir.builder import Builder, Condition, Option, Pick, Tensor
 from search_spaces.ir.graph import Graph
 from search_spaces.ir.verify import verify
 
 Arch = Int[np.ndarray, " k"]
 Archs = Int[np.ndarray, "n k"]
+Conditions = tuple[Condition, ...]
+Allowed = tuple[int, Bool[np.ndarray, " options"]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,17 +115,43 @@ class SearchSpace:
         out = np.ones(len(archs), bool)
         for knob, allowed in conditions:
             column = self.knob_index[knob]
-            met = np.isin(np.arange(self.cardinality[column]), list(allowed))
+            met = np.zeros(self.cardinality[column], bool)
+            met[list(allowed)] = True
             out &= met[archs[:, column]]
         return out
 
     def active(self, archs: Archs) -> Bool[np.ndarray, "n k"]:
         """Which knobs each architecture reads."""
-        out = np.zeros(archs.shape, bool)
-        for i, picks in enumerate(self._picks):
-            for pick in picks:
-                out[:, i] |= self.holds(archs, pick.conditions)
-        return out
+        groups, alternatives = self._readings
+        met = np.zeros((len(archs), len(alternatives)), bool)
+        for group, conditions in enumerate(alternatives):
+            for each in conditions:
+                whole = np.ones(len(archs), bool)
+                for column, allowed in each:
+                    whole &= allowed[archs[:, column]]
+                met[:, group] |= whole
+        return met[:, groups]
+
+    @cached_property
+    def _readings(self) -> tuple[Int[np.ndarray, " k"], Sequence[Sequence[Sequence[Allowed]]]]:
+        """Groups of knobs that are read under the same conditions, as those of a block are.
+
+        Returns:
+            the group of each knob; for each group the alternatives, each a list of knobs and
+            which of their options are allowed.
+        """
+        keys = [frozenset(pick.conditions for pick in picks) for picks in self._picks]
+        distinct = list(dict.fromkeys(keys))
+        groups = np.array([distinct.index(key) for key in keys])
+        return groups, [[self._allowed(each) for each in key] for key in distinct]
+
+    def _allowed(self, conditions: Conditions) -> list[Allowed]:
+        columns = [self.knob_index[knob] for knob, _ in conditions]
+        options = [np.arange(self.cardinality[column]) for column in columns]
+        return [
+            (column, np.isin(every, list(allowed)))
+            for column, every, (_, allowed) in zip(columns, options, conditions, strict=True)
+        ]
 
     def canonical(self, archs: Archs) -> Archs:
         """The same architectures with knobs that are not read set to 0: equal networks are equal.

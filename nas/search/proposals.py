@@ -49,7 +49,7 @@ class Proposals:
         """Fill up with random samples; small spaces are searched to their last architecture."""
         self.fill(lambda _, missing: self._space.sample(rng, missing + 16), _SAMPLE_ROUNDS)
         if len(self.archs) < self._n and prod(map(int, self._space.cardinality)) <= _ENUMERABLE:
-            self._take(rng.permutation(_settings(self._space.cardinality)), self._n)
+            self._take(rng.permutation(settings(self._space.cardinality)), self._n)
 
     def _take(self, archs: Archs, limit: int) -> None:
         archs = self._space.canonical(archs)
@@ -61,6 +61,7 @@ class Proposals:
         self._codes = np.concatenate([self._codes, codes[new]])
 
 
-def _settings(cardinality: Int[np.ndarray, " k"]) -> Archs:
+def settings(cardinality: Int[np.ndarray, " k"]) -> Archs:
+    """Every setting of the knobs, canonical or not."""
     radix = np.concatenate([[1], np.cumprod(cardinality)])
     return np.arange(radix[-1])[:, None] // radix[None, :-1] % cardinality[None, :]

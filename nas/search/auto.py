@@ -1,0 +1,160 @@
+"""The recommended search: a design that fills the space, then models with local moves inside."""
+
+from functools import cached_property
+
+import numpy as np
+
+from nas.pareto import nondominated
+from nas.search.acquisition import choose
+from nas.search.base import State
+from nas.search.candidates import enumerable, everything, evolved
+from nas.search.history import HistorySearch, Told, best_first
+from nas.search.models import Fitted, Models
+from nas.search.proposals import Proposals
+from nas.search.surrogate import Features, spaced
+from nas.search.variation import MUTATIONS, Variation
+from search_spaces.space import Archs, SearchSpace
+
+# Candidates that are sampled from jointly.
+_JOINT = 300
+_DESIGN_POOL = 1000
+_WIDTH = 1.0
+# From so many on evaluations are cheap, and a genetic search makes more of them.
+_MANY = 1200
+_PARENTS = 96
+_ROUNDS = 8
+# Rank correlation of left-out labels from which on the models have their way.
+_FULL_TRUST = 0.6
+_LEAST_TRUST = 0.25
+_FEW = 4
+_LEADERS = 5
+# Outweighs every difference between candidates.
+_FORBID = 1e3
+
+
+class Auto(HistorySearch):
+    """Gaussian processes and Thompson sampling; local moves where the models tell little.
+
+    It starts with architectures far from each other. Then each proposal is the best by a sample
+    from the models (for several objectives: the one that adds most to the front). The less the
+    models' left-out predictions agree with the labels, the more proposals are neighbours of the
+    best. Where more than a thousand were evaluated, it goes on as a genetic search.
+
+    Args:
+        space: where it searches.
+        seed: of the random choices, not negative.
+        start: architectures of the design; by default 10, or half the knobs if these are more.
+    """
+
+    algorithm = "auto"
+
+    def __init__(self, space: SearchSpace, seed: int, *, start: int | None = None) -> None:
+        super().__init__(space, seed)
+        self._start = start or min(max(10, len(space.knobs) // 2), 30)
+        self._models = Models(space)
+        self._variation = Variation(space)
+
+    def start(self, rng: np.random.Generator, proposals: Proposals) -> None:  # noqa: ARG002
+        """The design."""
+        proposals.fill(lambda _, __: self._design, 1)
+
+    def propose(self, rng: np.random.Generator, told: Told, proposals: Proposals) -> None:
+        """What is left of the design, then by the models."""
+        if len(self.seen) < self._start:
+            proposals.fill(lambda _, __: self._design, 1, n=self._start - len(self.seen))
+        elif len(told) >= _MANY:
+            proposals.fill(lambda attempt, n: self._children(rng, told, n, attempt), _ROUNDS)
+        elif self._models.ready:
+            proposals.fill(lambda _, n: self._by_models(rng, told, n), 2)
+
+    def learn(self, told: Told) -> None:  # noqa: ARG002 (all of it counts)
+        """Fit the models again now and then."""
+        known = self.told
+        enough = len(self.seen) >= self._start
+        if enough and known is not None and _FEW <= len(known) < _MANY:
+            self._models.refit(known)
+
+    def own_state(self) -> State:
+        """The models' hyper-parameters."""
+        return self._models.state_dict()
+
+    def load_own_state(self, state: State) -> None:
+        """Inverse of `own_state`."""
+        self._models.load_state_dict(state)
+
+    @cached_property
+    def _design(self) -> Archs:
+        rng = np.random.default_rng(self.seed)
+        pool = np.unique(self.space.sample(rng, _DESIGN_POOL), axis=0)
+        return pool[spaced(self._models.features(pool), self._start, rng)]
+
+    @cached_property
+    def _everything(self) -> tuple[Archs, Features, np.ndarray]:
+        archs = everything(self.space)
+        return archs, self._models.features(archs), self.seen.codes(archs)
+
+    def _by_models(self, rng: np.random.Generator, told: Told, n: int) -> Archs:
+        fitted = self._models.given(told)
+        near = self._unseen(np.concatenate([self.space.neighbours(a) for a in _leaders(rng, told)]))
+        archs, x = self._candidates(rng, told, fitted, near, max(_JOINT, 2 * n))
+        if not len(archs):
+            return archs
+        draws = np.stack([m.draws(rng, x, n) for m in fitted.objectives], axis=2)
+        draws += _FORBID * fitted.violation(x)[None, :, None]
+        local = np.isin(self.seen.codes(archs), self.seen.codes(near))
+        if local.any():
+            moves = rng.random(n) > _trust(fitted)
+            draws += _FORBID * (moves[:, None] & ~local[None, :])[:, :, None]
+        feasible = fitted.told.violation == 0
+        known = fitted.scaled[feasible if feasible.any() else slice(None)]
+        return archs[choose(rng, draws, known)]
+
+    def _candidates(
+        self, rng: np.random.Generator, told: Told, fitted: Fitted, near: Archs, n: int
+    ) -> tuple[Archs, Features]:
+        """The most promising by their confidence bounds, and some neighbours of the best."""
+        if enumerable(self.space):
+            archs, x, codes = self._everything
+            rows = np.flatnonzero(~self.seen.contains(codes))
+            archs, x = archs[rows], x.rows(rows)
+        else:
+
+            def estimate(archs: Archs) -> tuple[np.ndarray, np.ndarray]:
+                x = self._models.features(archs)
+                return fitted.optimistic(x, _WIDTH), fitted.violation(x)
+
+            archs = evolved(self.space, self.seen, told, rng, estimate)
+            archs = np.unique(np.concatenate([archs, near]), axis=0)
+            x = self._models.features(archs)
+        best = best_first(fitted.optimistic(x, _WIDTH), fitted.violation(x))
+        local = np.isin(self.seen.codes(archs[best]), self.seen.codes(near))
+        chosen = np.concatenate([best[:n], best[n:][local[n:]][: n // 4]])
+        return archs[chosen], x.rows(chosen)
+
+    def _unseen(self, archs: Archs) -> Archs:
+        return archs[~self.seen.contains(self.seen.codes(archs))]
+
+    def _children(self, rng: np.random.Generator, told: Told, n: int, attempt: int) -> Archs:
+        parents = told.archs[told.order()[:_PARENTS]]
+        first, second = rng.integers(0, len(parents), (2, 2, n)).min(axis=0)
+        active = self.space.active(parents)
+        both = active[first], active[second]
+        children = self._variation.cross(rng, parents[first], parents[second], both)
+        rate = (MUTATIONS + attempt) / np.maximum(active[first].sum(axis=1), 1)
+        return self._variation.mutate(rng, children, rate)
+
+
+def _leaders(rng: np.random.Generator, told: Told) -> Archs:
+    """Some of the front, or the least violating."""
+    order = told.order()
+    violation = told.violation[order]
+    front = order[violation == violation[0]]
+    if violation[0] == 0:
+        front = front[nondominated(told.F[front])]
+    return told.archs[rng.permutation(front)[:_LEADERS]]
+
+
+def _trust(fitted: Fitted) -> float:
+    """Share of the proposals that may be anywhere, by how well left-out labels are ranked."""
+    skill = min(model.skill for model in fitted.objectives)
+    return float(np.clip(skill / _FULL_TRUST, _LEAST_TRUST, 1.0))

@@ -1,0 +1,138 @@
+"""Gaussian processes of all objectives and constraints of a search, refitted now and then."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, Float64
+
+from nas.search.base import State
+from nas.search.history import Told
+from nas.search.surrogate import (
+    FeatureMap,
+    Features,
+    Hyperparameters,
+    Posterior,
+    fit_hyperparameters,
+    normal_scores,
+)
+from search_spaces.space import Archs, SearchSpace
+
+# Hyper-parameters are fitted again once there are so many times the labels.
+_GROWTH = 1.4
+# Labels that a model sees: the best, and as many of the latest.
+_BEST = _LATEST = 150
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """Models given what was told.
+
+    Args:
+        told: what they saw.
+        scaled: its objectives as the models see them.
+        objectives: a model each.
+        constraints: a model for each that some architecture violates and some does not.
+        centre: of the constraints' models' labels.
+        scale: of the constraints' models' labels.
+        open: which constraints have a model.
+    """
+
+    told: Told
+    scaled: Float64[np.ndarray, "n m"]
+    objectives: tuple[Posterior, ...]
+    constraints: tuple[Posterior, ...]
+    centre: Float64[np.ndarray, " c"]
+    scale: Float64[np.ndarray, " c"]
+
+    def means(self, x: Features) -> Float64[np.ndarray, "n m"]:
+        """Estimates of the objectives, as the models see them."""
+        return np.stack([model.mean(x) for model in self.objectives], axis=1)
+
+    def optimistic(self, x: Features, width: float) -> Float64[np.ndarray, "n m"]:
+        """Lower confidence bounds of the objectives."""
+        marginals = [model.marginals(x) for model in self.objectives]
+        return np.stack([mean - width * std for mean, std in marginals], axis=1)
+
+    def violation(self, x: Features) -> Float64[np.ndarray, " n"]:
+        """Estimated total violation of the constraints."""
+        total = np.zeros(len(x.groups[0]))
+        for model, centre, scale in zip(self.constraints, self.centre, self.scale, strict=True):
+            total += np.maximum(model.mean(x) * scale + centre, 0.0)
+        return total
+
+
+class Models:
+    """Fits them when there is enough that is new; the state holds the hyper-parameters.
+
+    Args:
+        space: where the architectures come from.
+    """
+
+    def __init__(self, space: SearchSpace) -> None:
+        self._space = space
+        self._hyper: list[Hyperparameters] = []
+        self._fitted_on = 0
+        self._map: FeatureMap | None = None
+
+    def features(self, archs: Archs) -> Features:
+        """Of any architectures."""
+        if self._map is None:
+            self._map = FeatureMap(self._space)
+        return self._map(archs)
+
+    @property
+    def ready(self) -> bool:
+        """Whether hyper-parameters were fitted."""
+        return bool(self._hyper)
+
+    def refit(self, told: Told) -> None:
+        """Fit the hyper-parameters if there is much more to learn from than last time."""
+        if len(told) < max(_GROWTH * self._fitted_on, 2):
+            return
+        self._fitted_on = len(told)
+        seen = _subset(told)
+        x = self.features(seen.archs)
+        labels = [*_scaled(seen.F).T, *_standardised(seen.G)[0].T]
+        self._hyper = [fit_hyperparameters(x, y) for y in labels]
+
+    def given(self, told: Told) -> Fitted:
+        """Models that know what was told (some of it, where it is much)."""
+        told = _subset(told)
+        x, F = self.features(told.archs), _scaled(told.F)
+        G, centre, scale = _standardised(told.G)
+        m = F.shape[1]
+        objectives = [Posterior(h, x, y) for h, y in zip(self._hyper[:m], F.T, strict=True)]
+        constraints = [Posterior(h, x, y) for h, y in zip(self._hyper[m:], G.T, strict=True)]
+        return Fitted(told, F, tuple(objectives), tuple(constraints), centre, scale)
+
+    def state_dict(self) -> State:
+        """Hyper-parameters, as they can't be told from the labels of now."""
+        return {"hyper": [list(h.log) for h in self._hyper], "fitted_on": self._fitted_on}
+
+    def load_state_dict(self, state: State) -> None:
+        """Inverse of `state_dict`."""
+        self._hyper = [Hyperparameters(tuple(log)) for log in state["hyper"]]
+        self._fitted_on = state["fitted_on"]
+
+
+def _subset(told: Told) -> Told:
+    if len(told) <= _BEST + _LATEST:
+        return told
+    best = told.order()[:_BEST]
+    rows = np.unique(np.concatenate([best, np.arange(len(told) - _LATEST, len(told))]))
+    return told.rows(rows)
+
+
+def _scaled(F: Float[np.ndarray, "n m"]) -> Float64[np.ndarray, "n m"]:
+    """One objective by its ranks; several by their values, as volumes are made of them."""
+    if F.shape[1] == 1:
+        return normal_scores(F[:, 0])[:, None]
+    return _standardised(F)[0]
+
+
+def _standardised(
+    values: Float[np.ndarray, "n c"],
+) -> tuple[Float64[np.ndarray, "n c"], Float64[np.ndarray, " c"], Float64[np.ndarray, " c"]]:
+    centre = values.mean(0)
+    scale = np.where(np.ptp(values, axis=0) > 0, values.std(0), 1.0)
+    return (values - centre[None, :]) / scale[None, :], centre, scale
