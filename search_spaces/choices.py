@@ -33,6 +33,7 @@ class Choices(SearchSpace):
     __pydantic_config__ = PARAMETERS
     name = "choices"
     version = 1
+    has_networks = False
 
     options: Mapping[str, tuple[Option, ...]]
     when: Mapping[str, Mapping[str, tuple[Option, ...]]] = field(default_factory=dict)

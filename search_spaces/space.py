@@ -57,6 +57,8 @@ class SearchSpace:
 
     name: str
     version: int
+    # False where architectures are choices only, and there is no network to draw.
+    has_networks = True
 
     @cached_property
     def knobs(self) -> tuple[Knob, ...]:

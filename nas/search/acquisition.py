@@ -50,7 +50,7 @@ def choose(
     rng: np.random.Generator,
     draws: Float[np.ndarray, "s n m"],
     known: Float[np.ndarray, "t m"],
-) -> Int[np.ndarray, " s"]:
+) -> Int[np.ndarray, " chosen"]:
     """A candidate for each sample of all candidates, the ones before it taken as known.
 
     With one objective the best of a sample (Thompson sampling), with two the one that adds most to

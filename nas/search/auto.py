@@ -3,6 +3,7 @@
 from functools import cached_property
 
 import numpy as np
+from jaxtyping import Int
 
 from nas.pareto import nondominated
 from nas.search.acquisition import choose
@@ -17,6 +18,8 @@ from search_spaces.space import Archs, SearchSpace
 
 # Candidates that are sampled from jointly.
 _JOINT = 300
+# Candidates whose spread is looked at, of all in a small space.
+_LIKELY = 2000
 _DESIGN_POOL = 1000
 _WIDTH = 1.0
 # From so many on evaluations are cheap, and a genetic search makes more of them.
@@ -91,7 +94,7 @@ class Auto(HistorySearch):
     @cached_property
     def _everything(self) -> tuple[Archs, Features, np.ndarray]:
         archs = everything(self.space)
-        return archs, self._models.features(archs), self.seen.codes(archs)
+        return archs, self._models.features(archs).single(), self.seen.codes(archs)
 
     def _by_models(self, rng: np.random.Generator, told: Told, n: int) -> Archs:
         fitted = self._models.given(told)
@@ -111,12 +114,14 @@ class Auto(HistorySearch):
 
     def _candidates(
         self, rng: np.random.Generator, told: Told, fitted: Fitted, near: Archs, n: int
-    ) -> tuple[Archs, Features]:
+    ) -> tuple[Int[np.ndarray, "c k"], Features]:
         """The most promising by their confidence bounds, and some neighbours of the best."""
         if enumerable(self.space):
             archs, x, codes = self._everything
             rows = np.flatnonzero(~self.seen.contains(codes))
-            archs, x = archs[rows], x.rows(rows)
+            likely = best_first(fitted.means(x.rows(rows)), fitted.violation(x.rows(rows)))
+            local = np.isin(codes[rows], self.seen.codes(near))
+            archs = archs[rows[np.union1d(likely[:_LIKELY], np.flatnonzero(local))]]
         else:
 
             def estimate(archs: Archs) -> tuple[np.ndarray, np.ndarray]:
@@ -125,13 +130,13 @@ class Auto(HistorySearch):
 
             archs = evolved(self.space, self.seen, told, rng, estimate)
             archs = np.unique(np.concatenate([archs, near]), axis=0)
-            x = self._models.features(archs)
+        x = self._models.features(archs)
         best = best_first(fitted.optimistic(x, _WIDTH), fitted.violation(x))
         local = np.isin(self.seen.codes(archs[best]), self.seen.codes(near))
         chosen = np.concatenate([best[:n], best[n:][local[n:]][: n // 4]])
         return archs[chosen], x.rows(chosen)
 
-    def _unseen(self, archs: Archs) -> Archs:
+    def _unseen(self, archs: Archs) -> Int[np.ndarray, "u k"]:
         return archs[~self.seen.contains(self.seen.codes(archs))]
 
     def _children(self, rng: np.random.Generator, told: Told, n: int, attempt: int) -> Archs:

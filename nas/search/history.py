@@ -116,9 +116,7 @@ class HistorySearch:
         self.tells += 1
         known = np.isfinite(F).all(axis=1) & np.isfinite(G).all(axis=1)
         told = Told(archs[known], F[known].astype(float), G[known].astype(float))
-        self.told = told if self.told is None else self._merged(self.told, told)
-        if self.told is told:
-            self.told = self._merged(told.rows(slice(0)), told)
+        self.told = self._merged(told.rows(slice(0)) if self.told is None else self.told, told)
         self.learn(told)
 
     def _merged(self, old: Told, new: Told) -> Told:
@@ -156,11 +154,15 @@ class HistorySearch:
         self.seed, self.tells = state["seed"], state["tells"]
         self.seen.load(state["seen"])
         saved = state["told"]
-        self.told = None if saved is None else Told(
-            np.array(saved["archs"], np.int64).reshape(-1, len(self.space.cardinality)),
-            np.array(saved["F"], float).reshape(-1, saved["objectives"]),
-            np.array(saved["G"], float).reshape(-1, saved["constraints"]),
-        )
+        if saved is None:
+            self.told = None
+        else:
+            n = len(saved["archs"])
+            self.told = Told(
+                np.array(saved["archs"], np.int64).reshape(n, len(self.space.cardinality)),
+                np.array(saved["F"], float).reshape(n, saved["objectives"]),
+                np.array(saved["G"], float).reshape(n, saved["constraints"]),
+            )
         self.load_own_state(state["own"])
 
     def _identity(self) -> State:

@@ -31,13 +31,17 @@ class LocalSearch(HistorySearch):
         self._stuck = False
 
     def propose(self, rng: np.random.Generator, told: Told, proposals: Proposals) -> None:
-        """Unseen neighbours of the front of the current run, in random order."""
+        """Unseen neighbours of the best of the current run, in random order; of the next best
+        where more are asked for.
+        """
         if self._stuck:
             return
-        best = self._best(told)
-        for row in rng.permutation(len(best)):
-            neighbours = self.space.neighbours(best[row])
-            proposals.fill(lambda _, __, near=neighbours: rng.permutation(near), rounds=1)
+        run = told.rows(slice(self._run_start, None))
+        for row in run.order():
+            if proposals.full:
+                return
+            near = self.space.neighbours(run.archs[row])
+            proposals.fill(lambda _, __, near=near: rng.permutation(near), rounds=1)
 
     def learn(self, told: Told) -> None:  # noqa: ARG002 (what was new does not matter)
         """Start a new run where the last one has nowhere left to go."""
@@ -47,9 +51,8 @@ class LocalSearch(HistorySearch):
         if self._stuck and len(everything) > self._run_start:
             self._stuck = False
         if not self._stuck and len(everything) > self._run_start:
-            around = [self.space.neighbours(arch) for arch in self._best(everything)]
-            unseen = (~self.seen.contains(self.seen.codes(near)) for near in around)
-            if not any(new.any() for new in unseen):
+            around = map(self.space.neighbours, self._best(everything))
+            if all(self.seen.contains(self.seen.codes(near)).all() for near in around):
                 self._stuck, self._run_start = True, len(everything)
 
     def own_state(self) -> State:
@@ -62,6 +65,8 @@ class LocalSearch(HistorySearch):
 
     def _best(self, told: Told) -> Archs:
         run = told.rows(slice(self._run_start, None))
-        least = run.violation.min(initial=0.0) if not len(run) else run.violation.min()
+        if not len(run):
+            return run.archs
+        least = run.violation.min()
         run = run.rows(run.violation == least)
         return run.archs[nondominated(run.F)] if least == 0 else run.archs[:1]

@@ -30,6 +30,11 @@ class Proposals:
         self._codes = np.zeros(0, np.uint64)
         self.archs: Archs = np.zeros((0, len(space.cardinality)), np.int64)
 
+    @property
+    def full(self) -> bool:
+        """Whether there are as many as are wanted."""
+        return len(self.archs) >= self._n
+
     def fill(self, draw: Callable[[int, int], Archs], rounds: int, n: int | None = None) -> None:
         """Take what `draw(round, missing)` gives until there are enough, or no round is left.
 

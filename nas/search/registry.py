@@ -9,8 +9,11 @@ from search_spaces.space import SearchSpace
 _ALGORITHMS: named.Registry[type[SearchAlgorithm]] = named.Registry(
     "search algorithm",
     {
+        "auto": "nas.search.auto:Auto",
+        "local_search": "nas.search.local_search:LocalSearch",
         "nsga2": "nas.search.nsga2:NSGA2",
         "random": "nas.search.random_search:RandomSearch",
+        "regularised_evolution": "nas.search.regularised_evolution:RegularisedEvolution",
     },
 )
 names = _ALGORITHMS.names

@@ -16,16 +16,18 @@ from scipy.linalg import cho_solve, cholesky, solve_triangular
 from scipy.optimize import minimize
 from scipy.stats import norm, rankdata
 
+from predictors.descriptors import descriptors_of
 from search_spaces.space import Archs, SearchSpace
 
-_ROOT3 = 3**0.5
 # Priors of the logarithms: signal, linear part, noise (variances), then every length scale.
 _PRIOR_MEAN = np.log([1.0, 0.3, 0.05])
 _PRIOR_STD = 1.0
 _STEPS = 40
 _JITTER = 1e-6
+_SAMPLE = 2000
+_LEAST_SPREAD = 1e-9
 
-Groups = tuple[Float64[np.ndarray, "n f"], ...]
+Groups = tuple[Float[np.ndarray, "n f"], ...]
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,10 @@ class Features:
     def rows(self, chosen: Any) -> "Features":
         """Some rows."""
         return Features(tuple(group[chosen] for group in self.groups))
+
+    def single(self) -> "Features":
+        """The same in single precision, for where there are very many rows."""
+        return Features(tuple(group.astype(np.float32) for group in self.groups))
 
     def squared_distances(self, other: "Features") -> list[Float64[np.ndarray, "n k"]]:
         """Of every pair of rows, by group."""
@@ -67,10 +73,14 @@ class FeatureMap:
 
     def __init__(self, space: SearchSpace) -> None:
         self._space = space
-        self._ordered = [i for i, k in enumerate(space.knobs) if k.ordered and len(k.options) > 2]
-        sample = self._raw(space.sample(np.random.default_rng(0), 2000))
-        self._centre = [part.mean(0) for part in sample]
-        self._scale = [max(float(np.sqrt(part.var(0).sum())), 1e-12) for part in sample]
+        sample = space.sample(np.random.default_rng(0), _SAMPLE)
+        self._described = descriptors_of(space) if space.has_networks else None
+        raw = self._raw(sample)
+        self._centre = [part.mean(0) for part in raw]
+        spread = [np.maximum(part.std(0), _LEAST_SPREAD) for part in raw]
+        # Descriptors differ in their units; what counts sequences or options does not.
+        own = [np.sqrt(len(s)) * s for s in spread[:1]] if self._described else []
+        self._scale = [*own, *(np.sqrt((s**2).sum()) for s in spread[len(own) :])]
 
     def __call__(self, archs: Archs) -> Features:
         """A row an architecture."""
@@ -79,9 +89,16 @@ class FeatureMap:
 
     def _raw(self, archs: Archs) -> list[Float64[np.ndarray, "n f"]]:
         archs = self._space.canonical(archs)
-        top = np.maximum(self._space.cardinality - 1, 1)
-        ranks = (archs / top[None, :])[:, self._ordered]
-        return [np.concatenate([self._space.onehot(archs).astype(float), ranks], axis=1)]
+        if self._described is None:
+            ordered = [i for i, k in enumerate(self._space.knobs) if k.ordered]
+            ranks = archs / np.maximum(self._space.cardinality - 1, 1)[None, :]
+            onehot = self._space.onehot(archs).astype(float)
+            return [np.concatenate([onehot, ranks[:, ordered]], axis=1)]
+        values, kinds = self._described(archs), np.array(self._described.groups)
+        if "cells" not in kinds:
+            return [values[:, kinds == "stages"], values[:, kinds == "choices"]]
+        in_all = np.array([name == "all.macs" for name in self._described.names])
+        return [values[:, (kinds == "cells") | in_all], values[:, kinds == "sequences"]]
 
 
 @dataclass(frozen=True)
@@ -100,13 +117,27 @@ class Hyperparameters:
         signal, linear, noise = np.exp(self.log[:3]).tolist()
         return signal, linear, noise
 
-    def covariance(self, a: Features, b: Features) -> Float64[np.ndarray, "n k"]:
-        """Kernel between rows, without noise."""
+    def covariance(self, a: Features, b: Features) -> Float[np.ndarray, "n k"]:
+        """Kernel between rows, without noise; in the precision of the features."""
         signal, linear, _ = self.variances
-        inverse = np.exp(-2 * np.array(self.log[3:]))
-        r2 = sum(i * d for i, d in zip(inverse, a.squared_distances(b), strict=True))
-        r = np.sqrt(3 * r2)
-        return signal * (1 + r) * np.exp(-r) + linear * a.linear(b) + 1.0
+        left, right = self._stretched(a), self._stretched(b)
+        r2 = left @ (-2 * right.T)
+        r2 += (left**2).sum(1)[:, None]
+        r2 += (right**2).sum(1)[None, :]
+        r = np.sqrt(np.maximum(r2, 0, out=r2), out=r2)
+        out = np.exp(-r)
+        out *= signal
+        r += 1
+        out *= r
+        out += (linear * a.groups[0]) @ b.groups[0].T
+        out += 1
+        return out
+
+    def _stretched(self, x: Features) -> Float[np.ndarray, "n f"]:
+        """All groups side by side, so that distances are those that the kernel sees, times root 3."""
+        factors = 3**0.5 * np.exp(-np.array(self.log[3:]))
+        parts = [g * f.astype(g.dtype) for g, f in zip(x.groups, factors, strict=True)]
+        return np.concatenate(parts, axis=1)
 
     def variance(self, a: Features) -> Float64[np.ndarray, " n"]:
         """Diagonal of `covariance(a, a)`."""
@@ -172,9 +203,11 @@ class Posterior:
         self._lower = cholesky(kernel, lower=True)
         self._weights = cho_solve((self._lower, True), y)
 
-    def mean(self, x: Features) -> Float64[np.ndarray, " k"]:
-        """Means alone."""
-        return self._hyper.covariance(x, self._x) @ self._weights
+    def mean(self, x: Features) -> Float[np.ndarray, " k"]:
+        """Means alone, in the precision of the features."""
+        single = x.groups[0].dtype == np.float32
+        labelled = self._x.single() if single else self._x
+        return self._hyper.covariance(x, labelled) @ self._weights.astype(x.groups[0].dtype)
 
     def marginals(
         self, x: Features

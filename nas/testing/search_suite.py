@@ -34,6 +34,7 @@ class BlockSpace(SearchSpace):
 
     name = "blocks"
     version = 1
+    has_networks = False
 
     blocks: int = 8
     widths: int = 5
@@ -79,9 +80,15 @@ BOUNDS = np.array([0.2, 2.3])
 
 
 class SearchSuite:
-    """Inherit it and give `make`; `learns` is False for a baseline that uses no evaluation."""
+    """Inherit it and give `make`.
+
+    `learns` is False for a baseline that uses no evaluation. `costly` is True for an algorithm
+    that is made for dear evaluations, and may take long for a proposal: it has to show what it can
+    with fewer of them.
+    """
 
     learns = True
+    costly = False
 
     def make(self, space: SearchSpace, seed: int) -> SearchAlgorithm:
         """A fresh algorithm."""
@@ -229,35 +236,41 @@ class SearchSuite:
         assert len(algorithm.ask(1)) == 0
 
     def test_beats_random_sampling(self) -> None:
-        """A larger hypervolume at equal evaluations, in 17 of 20 seeds (sign test, p = 0.0013)."""
+        """A larger hypervolume at equal evaluations, in 17 of 20 seeds (sign test, p = 0.0013); a
+        costly one in 6 of 6 (p = 0.016).
+        """
         if not self.learns:
             pytest.skip("a baseline")
         space = BlockSpace()
+        seeds, needed, batches, n = (6, 6, 4, 25) if self.costly else (20, 17, 12, 64)
         ours, random = [], []
-        for seed in range(20):
+        for seed in range(seeds):
             algorithm = self.make(space, seed)
-            archs = np.concatenate([run(algorithm, space, 64) for _ in range(12)])
+            archs = np.concatenate([run(algorithm, space, n) for _ in range(batches)])
             ours.append(hypervolume(space.objectives(archs), space.reference))
             sample = space.sample(np.random.default_rng(seed), len(archs))
             random.append(hypervolume(space.objectives(sample), space.reference))
-        assert np.sum(np.array(ours) > np.array(random)) >= 17
+        assert np.sum(np.array(ours) > np.array(random)) >= needed
 
     def test_reaches_the_feasible_region(self) -> None:
-        """Which random sampling does not meet with 20 times as many evaluations."""
+        """Which random sampling does not meet with 20 times as many evaluations; in 4 of 5 seeds."""
         if not self.learns:
             pytest.skip("a baseline")
         space = BlockSpace()
         sample = space.objectives(space.sample(np.random.default_rng(0), 30_000))
         assert not feasible(sample).any()
-        for seed in range(5):
+        seeds, needed = (2, 2) if self.costly else (5, 4)
+        reached = 0
+        for seed in range(seeds):
             algorithm = self.make(space, seed)
-            found = [
-                feasible(space.objectives(run(algorithm, space, 50, BOUNDS))) for _ in range(30)
-            ]
-            assert np.concatenate(found).any()
+            asked = (run(algorithm, space, 50, BOUNDS) for _ in range(30))
+            reached += any(feasible(space.objectives(archs)).any() for archs in asked)
+        assert reached >= needed
 
     def test_speed(self) -> None:
         """A loose bound: no Python for each architecture."""
+        if self.costly:
+            pytest.skip("made for dear evaluations")
         space = BlockSpace()
         algorithm = self.make(space, 0)
         tell(algorithm, space, algorithm.ask(512))
