@@ -14,6 +14,7 @@ from hw_profiles.mcu.simulate import of_device
 from hw_profiles.profile import measure_networks
 from hw_profiles.profilers.registry import create, measures
 from hw_profiles.provenance import capture
+from nas.config.direct import DirectExperiment
 from nas.export.card import Metric, Network, Origin, Preprocessing
 from nas.export.numerics import Samples
 from nas.export.registry import ExportReport, dtype, exporter, for_microcontrollers
@@ -57,7 +58,10 @@ def export_trial(
             f"{run}/{trial}: the run has no such network; `nas pareto {run}` lists them"
         )
     arch = np.array(table.loc[[trial], "arch"].iloc[0])
-    bench = Workbench(results.config, results.folder)
+    experiment = results.config
+    if isinstance(experiment, DirectExperiment):
+        raise InputError(f"{run}: its networks are the user's own: there are none here to export")
+    bench = Workbench(experiment, results.folder)
     graph = bench.space.build(arch)
     size = input_size(graph)
     stats = bench.evaluator.calibrate(graph)

@@ -38,5 +38,7 @@ def better(
         n = min(len(ours), len(values))
         difference = ours[:n] - values[:n]
         # Where all agree there is nothing to rank.
-        p[name] = float(wilcoxon(difference, alternative="greater").pvalue) if difference.any() else 1.0
+        p[name] = (
+            float(wilcoxon(difference, alternative="greater").pvalue) if difference.any() else 1.0
+        )
     return holm(p)

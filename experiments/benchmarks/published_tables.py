@@ -65,7 +65,9 @@ def chosen(there: Sequence[str], wanted: str | None, option: str) -> list[str]:
     if wanted in (None, "all"):
         return list(there)
     names = str(wanted).split(",")
-    problems = [f"{option}: no {name!r}; {hint(name, there)}" for name in names if name not in there]
+    problems = [
+        f"{option}: no {name!r}; {hint(name, there)}" for name in names if name not in there
+    ]
     if problems:
         raise InputError(problems)
     return names

@@ -1,11 +1,14 @@
 """`nas check`: is the experiment right, what does it say, and how much work is it?"""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from nas.cli.output import AsJson, print_json
+
+if TYPE_CHECKING:
+    from nas.config import DirectExperiment
 
 File = Annotated[Path, typer.Argument(metavar="FILE", help="Experiment file (YAML).")]
 Overrides = Annotated[
@@ -18,10 +21,13 @@ def check(file: File, overrides: Overrides = None, as_json: AsJson = False) -> N
     """Check an experiment file and its data; print it with all defaults, and the work it plans."""
     from dataclasses import asdict
 
-    from nas.config import load, to_yaml
+    from nas.config import DirectExperiment, load_any, to_yaml
     from nas.plan import plan
 
-    experiment = load(file, overrides or ())
+    experiment = load_any(file, overrides or ())
+    if isinstance(experiment, DirectExperiment):
+        _check_own(experiment, as_json)
+        return
     planned = plan(experiment)
     if as_json:
         # A string: such numbers are beyond what JSON readers hold exactly.
@@ -31,3 +37,18 @@ def check(file: File, overrides: Overrides = None, as_json: AsJson = False) -> N
     typer.echo(to_yaml(experiment), nl=False)
     for line in planned.lines():
         typer.echo(f"# {line}")
+
+
+def _check_own(experiment: "DirectExperiment", as_json: bool) -> None:
+    """The evaluator is imported, but not asked for anything."""
+    from nas.config import to_yaml
+    from nas.own_evaluator import make_evaluator
+
+    values = experiment.model_dump(mode="json", by_alias=True)
+    make_evaluator({"experiment": values, "folder": str(Path.cwd())})
+    if as_json:
+        print_json({"experiment": values})
+        return
+    typer.echo(to_yaml(experiment), nl=False)
+    typer.echo(f"# to evaluate: {experiment.search.evaluations} of", nl=False)
+    typer.echo(f" {experiment.space.create().size():.3g} architectures")

@@ -23,8 +23,12 @@ Where = Annotated[
     typer.Option(help="Only networks that meet it: 'latency_ms@cpu < 2 and macs < 1e6'."),
 ]
 Stage = Annotated[
-    Literal["front", "search", "label"],
-    typer.Option(help="front: verified networks; search: all, as estimated; label: evaluated."),
+    Literal["front", "search", "label"] | None,
+    typer.Option(
+        help="front: verified networks; search: all, as estimated; label: evaluated.  "
+        "[default: front; search for runs with an evaluator of your own]",
+        show_default=False,
+    ),
 ]
 Memory = Annotated[
     bool, typer.Option("--memory", help="Its arena on a microcontroller, layer by layer, instead.")
@@ -36,14 +40,15 @@ def pareto(
     run: Run,
     columns: Columns = None,
     where: Where = None,
-    stage: Stage = "front",
+    stage: Stage = None,
     as_json: AsJson = False,
     as_csv: AsCsv = False,
 ) -> None:
     """Print the networks of a run that no other one beats."""
     from nas.results import open as open_run
 
-    front = open_run(run).pareto(*(columns or ()), where=where, stage=stage)
+    results = open_run(run)
+    front = results.pareto(*(columns or ()), where=where, stage=stage or results.last_stage)
     if as_json:
         print_json(records(front))
     elif as_csv:
@@ -77,6 +82,8 @@ def show(network: Network, memory: Memory = False, as_json: AsJson = False) -> N
     typer.echo()
     keys = ["stage", "figure", "value", "source", "lower", "upper"]
     print_table(keys, [[figure[key] for key in keys] for figure in figures])
+    if not results.space.has_networks:
+        return
     typer.echo()
     from rich.console import Console
 

@@ -9,7 +9,7 @@ from nas.cli.check import File, Overrides
 from nas.cli.output import AsJson, print_json
 
 if TYPE_CHECKING:
-    from nas.config.schema import Experiment
+    from nas.config import DirectExperiment, Experiment
     from nas.store import RunStore
 
 Folder = Annotated[
@@ -32,7 +32,7 @@ def run(
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
-    """Run an experiment: profile, train, search, verify, export."""
+    """Run an experiment: profile, train, search, verify, export; with `evaluator:`, search alone."""
     from kernels.allocator import relaunch
     from nas.cli.check import check
 
@@ -40,11 +40,11 @@ def run(
         check(file, overrides, as_json)
         return
     relaunch()
-    from nas.config import load, to_yaml
+    from nas.config import load_any, to_yaml
     from nas.store import RunStore
     from search_spaces.errors import InputError
 
-    experiment = load(file, overrides or ())
+    experiment = load_any(file, overrides or ())
     folder = folder or Path("runs") / experiment.name
     resolved = to_yaml(experiment)
     if resume:
@@ -65,8 +65,17 @@ def run(
     _print_front(folder, as_json)
 
 
-def _run(experiment: "Experiment", store: "RunStore", workers: int) -> None:
-    """The work itself, with JAX set up first."""
+def _run(experiment: "Experiment | DirectExperiment", store: "RunStore", workers: int) -> None:
+    """The work itself, with JAX set up first where it is needed."""
+    from nas.config import DirectExperiment
+
+    if isinstance(experiment, DirectExperiment):
+        from nas.direct import run as search
+        from nas.log import Log
+
+        with Log(store.log_path) as log:
+            search(experiment, store, log, workers)
+        return
     import jax
 
     from hw_profiles.device import cache_folder
@@ -90,11 +99,16 @@ def _print_front(folder: Path, as_json: bool) -> None:
     from nas.results import open as open_run
 
     results = open_run(folder)
-    front = results.pareto(stage="front")
+    front = results.pareto(stage=results.last_stage)
     if as_json:
         print_json(records(front))
         return
     print_front(front)
+    if results.last_stage == "search":
+        evaluations = results.stages["search"]["evaluations"]
+        typer.echo(f"\n{len(front)} of {evaluations} evaluated architectures on the front")
+        typer.echo(f"folder {folder}: pareto.csv, run.db; show one: nas show {folder}/ID")
+        return
     facts = results.stages["search"]
     typer.echo(f"\n{len(front)} networks on the verified front")
     objectives = results.config.objectives

@@ -4,17 +4,22 @@ import io
 import json
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedSeq
 
 from hw_profiles.device import load_device
+from nas.config.direct import DirectExperiment
 from nas.config.document import Document, Problem, dotted, read
 from nas.config.problems import explain
 from nas.config.schema import Experiment, SpaceConfig, device_problems
+from nas.search import registry as algorithms
 from search_spaces.errors import InputError
+from search_spaces.named import hint
+
+M = TypeVar("M", bound=BaseModel)
 
 
 def load(path: Path, overrides: Sequence[str] = ()) -> Experiment:
@@ -27,22 +32,47 @@ def load(path: Path, overrides: Sequence[str] = ()) -> Experiment:
     Raises:
         InputError: everything that is wrong, one `file:line: key: message` each, by line.
     """
+    return _checked(read(path, overrides), Experiment)
+
+
+def load_any(path: Path, overrides: Sequence[str] = ()) -> Experiment | DirectExperiment:
+    """The same, for a file that may name an `evaluator` of the user's own."""
     document = read(path, overrides)
+    own = isinstance(document.value, dict) and "evaluator" in document.value
+    return _checked(document, DirectExperiment if own else Experiment)
+
+
+def parse(value: Any) -> Experiment | DirectExperiment:
+    """The experiment that a run keeps as plain values."""
+    model = DirectExperiment if "evaluator" in value else Experiment
+    return model.model_validate_json(json.dumps(value))
+
+
+def _checked(document: Document, model: type[M]) -> M:
     experiment = None
     problems = list(document.problems)
     try:
         # JSON, so that "5" is no number and yet a list may become a tuple and text a path.
-        experiment = Experiment.model_validate_json(json.dumps(document.value), strict=True)
+        experiment = model.model_validate_json(json.dumps(document.value), strict=True)
     except ValidationError as error:
-        problems += explain(error, Experiment, document)
+        problems += explain(error, model, document)
         problems += _across(document)
     problems += [*_space_problems(document), *_device_problems(document)]
+    if isinstance(experiment, DirectExperiment):
+        problems += _search_problems(experiment, document)
     if experiment is None or problems:
         raise InputError([str(problem) for problem in sorted(set(problems))])
     return experiment
 
 
-def to_yaml(experiment: Experiment) -> str:
+def _search_problems(experiment: DirectExperiment, document: Document) -> Iterator[Problem]:
+    name = experiment.search.type
+    if name not in algorithms.names():
+        message = f"search.type: unknown search algorithm {name!r}; "
+        yield document.problem(("search", "type"), message + hint(name, algorithms.names()))
+
+
+def to_yaml(experiment: Experiment | DirectExperiment) -> str:
     """The experiment with its defaults written out; `load` of it gives the same experiment."""
     out = io.StringIO()
     values = experiment.model_dump(mode="json", by_alias=True, exclude_none=True)

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from nas.config.direct import DirectExperiment
+from nas.config.loader import parse
 from nas.config.schema import Experiment
 from nas.objectives import METRICS, to_G
 from nas.pareto import nondominated
@@ -51,12 +53,19 @@ class Results:
     folder: Path
 
     @cached_property
-    def config(self) -> Experiment:
+    def config(self) -> Experiment | DirectExperiment:
         """The experiment with all defaults filled in."""
         from ruamel.yaml import YAML
 
         value = YAML(typ="safe").load(self.folder / RESOLVED)
-        return Experiment.model_validate_json(json.dumps(value))
+        return parse(value)
+
+    @property
+    def last_stage(self) -> str:
+        """The stage whose figures are those to go by: `front`, or `search` where the user's own
+        evaluator measured everything.
+        """
+        return "search" if isinstance(self.config, DirectExperiment) else "front"
 
     @cached_property
     def space(self) -> SearchSpace:

@@ -44,7 +44,7 @@ class Fitted:
     centre: Float64[np.ndarray, " c"]
     scale: Float64[np.ndarray, " c"]
 
-    def means(self, x: Features) -> Float64[np.ndarray, "n m"]:
+    def means(self, x: Features) -> Float[np.ndarray, "n m"]:
         """Estimates of the objectives, as the models see them."""
         return np.stack([model.mean(x) for model in self.objectives], axis=1)
 

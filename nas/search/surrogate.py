@@ -162,7 +162,9 @@ def fit_hyperparameters(x: Features, y: Float64[np.ndarray, " n"]) -> Hyperparam
         r = np.sqrt(3 * sum(i * d for i, d in zip(inverse, distances, strict=True)))
         decay = np.exp(-r)
         matern = (1 + r) * decay
-        lower = cholesky(signal * matern + slope * linear + (noise + _JITTER) * eye + 1.0, lower=True)
+        lower = cholesky(
+            signal * matern + slope * linear + (noise + _JITTER) * eye + 1.0, lower=True
+        )
         weights = cho_solve((lower, True), y)
         off = (log - mean) / _PRIOR_STD
         value = 0.5 * y @ weights + np.log(np.diag(lower)).sum() + 0.5 * off @ off
@@ -209,18 +211,14 @@ class Posterior:
         labelled = self._x.single() if single else self._x
         return self._hyper.covariance(x, labelled) @ self._weights.astype(x.groups[0].dtype)
 
-    def marginals(
-        self, x: Features
-    ) -> tuple[Float64[np.ndarray, " k"], Float64[np.ndarray, " k"]]:
+    def marginals(self, x: Features) -> tuple[Float64[np.ndarray, " k"], Float64[np.ndarray, " k"]]:
         """Mean and standard deviation of the noiseless function."""
         cross = self._hyper.covariance(x, self._x)
         half = solve_triangular(self._lower, cross.T, lower=True)
         variance = self._hyper.variance(x) - (half**2).sum(0)
         return cross @ self._weights, np.sqrt(np.maximum(variance, 1e-12))
 
-    def draws(
-        self, rng: np.random.Generator, x: Features, n: int
-    ) -> Float64[np.ndarray, "n k"]:
+    def draws(self, rng: np.random.Generator, x: Features, n: int) -> Float64[np.ndarray, "n k"]:
         """Joint samples of the noiseless function."""
         cross = self._hyper.covariance(x, self._x)
         half = solve_triangular(self._lower, cross.T, lower=True)

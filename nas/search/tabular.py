@@ -104,6 +104,7 @@ def replay(
     queries: int,
     batch: int = 1,
     workers: int = 1,
+    enough: Callable[[Int[np.ndarray, " found"]], bool] = lambda _: False,
 ) -> Trace:
     """Search in a table until as many of its architectures were evaluated.
 
@@ -116,6 +117,7 @@ def replay(
         queries: architectures to evaluate.
         batch: how many are asked for at a time.
         workers: of the simulated clock.
+        enough: told the rows of each batch; true where nothing is left to be found.
 
     Returns:
         what was evaluated; fewer than `queries` where the algorithm had no more.
@@ -132,6 +134,8 @@ def replay(
         rows.append(found)
         done_s.append(clock.run(table.seconds[found]))
         spent += len(found)
+        if enough(found):
+            break
     return Trace(np.concatenate(rows), np.concatenate(done_s))
 
 

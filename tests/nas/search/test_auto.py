@@ -1,8 +1,5 @@
-import numpy as np
-
 from nas.search.auto import Auto
-from nas.testing.search_suite import BlockSpace, SearchSuite, tell
-from search_spaces.choices import Choices
+from nas.testing.search_suite import BlockSpace, SearchSuite
 from search_spaces.space import SearchSpace
 
 SPACE = BlockSpace()

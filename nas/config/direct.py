@@ -1,0 +1,107 @@
+"""The experiment file of a search whose networks the user evaluates: `evaluator:` takes the place
+of data, super-network, predictors and devices.
+"""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from nas.config.schema import SpaceConfig
+from nas.objectives import METRICS, Constraint, Objective
+
+_STRICT = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+_TARGET = r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$"
+_Name = Field(pattern=r"^[A-Za-z_][A-Za-z0-9_.@-]*$", description="As the evaluator names it.")
+
+
+class PythonEvaluatorConfig(BaseModel):
+    """A function of the user's own that evaluates an architecture."""
+
+    model_config = _STRICT
+
+    type: Literal["python"]
+    target: str = Field(
+        pattern=_TARGET,
+        description="`package.module:function`, importable from the folder that `nas` is started "
+        "in. It is given an architecture's choices by knob name and returns its metrics by name, "
+        "or None where it can't be evaluated. The same choices must give the same metrics.",
+    )
+
+
+class TableEvaluatorConfig(BaseModel):
+    """A table of architectures that were evaluated before, replayed."""
+
+    model_config = _STRICT
+
+    type: Literal["table"]
+    file: str = Field(description="CSV or parquet; a row an architecture, columns named as knobs.")
+    seconds: str | None = Field(
+        default=None, description="Column with the seconds that an evaluation took."
+    )
+
+
+EvaluatorConfig = PythonEvaluatorConfig | TableEvaluatorConfig
+
+
+class OwnObjective(Objective, frozen=True):
+    """A metric that the evaluator returns."""
+
+    metric: str = _Name
+    device: None = None
+
+    @field_validator("metric")
+    @classmethod
+    def _known(cls, metric: str) -> str:
+        return metric
+
+    @model_validator(mode="after")
+    def _device_where_needed(self) -> "OwnObjective":
+        if self.metric not in METRICS and "goal" not in self.model_fields_set:
+            raise ValueError(f"{self.metric} needs a goal: add `goal: min` or `goal: max`")
+        return self
+
+
+class OwnConstraint(Constraint, frozen=True, validate_by_name=True, validate_by_alias=True):
+    """Bounds on a metric that the evaluator returns."""
+
+    metric: str = _Name
+    device: None = None
+
+    @field_validator("metric")
+    @classmethod
+    def _known(cls, metric: str) -> str:
+        return metric
+
+    @model_validator(mode="after")
+    def _device_where_needed(self) -> "OwnConstraint":
+        return self
+
+
+class DirectSearchConfig(BaseModel):
+    """How architectures are proposed."""
+
+    model_config = _STRICT
+
+    type: str = Field(default="auto", description="Search algorithm; docs/search.md lists them.")
+    evaluations: int = Field(default=100, ge=1, description="Architectures in all.")
+    batch: int = Field(default=5, ge=1, description="Architectures proposed at a time.")
+
+
+class DirectExperiment(BaseModel):
+    """An experiment with an evaluator of the user's own."""
+
+    model_config = _STRICT
+
+    name: str = Field(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="Names the run's folder."
+    )
+    seed: int = Field(default=0, ge=0, lt=2**32, description="Of everything random in the run.")
+    space: SpaceConfig
+    evaluator: EvaluatorConfig = Field(discriminator="type")
+    objectives: tuple[OwnObjective, ...] = Field(
+        min_length=1, description="What a front is made of."
+    )
+    constraints: tuple[OwnConstraint, ...] = Field(
+        default=(), description="What every result must meet."
+    )
+    search: DirectSearchConfig = DirectSearchConfig()

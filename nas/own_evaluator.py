@@ -1,0 +1,117 @@
+"""Evaluators of the user's own: a Python function, or a table of what was measured before."""
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from nas.config.direct import DirectExperiment, EvaluatorConfig, PythonEvaluatorConfig
+from nas.distributed import Evaluator
+from nas.search.tabular import read_table
+from search_spaces.errors import InputError
+from search_spaces.space import Archs, SearchSpace
+
+Function = Callable[[dict[str, Any]], Mapping[str, float] | None]
+
+
+class PythonEvaluator:
+    """Asks a function for the metrics of one architecture after the other.
+
+    Args:
+        space: where they come from.
+        function: choices in, metrics out; None where an architecture can't be evaluated.
+        metrics: those that are needed; others are kept where they are numbers.
+    """
+
+    def __init__(self, space: SearchSpace, function: Function, metrics: Sequence[str]) -> None:
+        self._space = space
+        self._function = function
+        self._metrics = metrics
+
+    def evaluate(self, archs: Archs) -> dict[str, Float[np.ndarray, " n"]]:
+        """A column a metric; NaN where the function returned none.
+
+        Raises:
+            InputError: it returns something else, or lacks a metric.
+        """
+        found = [self._checked(self._space.decode(arch)) for arch in archs]
+        names = dict.fromkeys([*self._metrics, *(name for row in found for name in row)])
+        return {name: np.array([row.get(name, np.nan) for row in found], float) for name in names}
+
+    def _checked(self, choices: dict[str, Any]) -> dict[str, float]:
+        metrics = self._function(choices)
+        if metrics is None:
+            return {}
+        if not isinstance(metrics, Mapping):
+            raise InputError(f"evaluator: returned {metrics!r}: a dict of metrics is needed")
+        missing = [name for name in self._metrics if name not in metrics]
+        if missing:
+            raise InputError(
+                f"evaluator: returned no {missing[0]!r}, which the experiment needs; it returned: "
+                f"{', '.join(map(str, metrics)) or 'nothing'}"
+            )
+        try:
+            return {str(name): float(value) for name, value in metrics.items()}
+        except (TypeError, ValueError):
+            raise InputError(f"evaluator: metrics must be numbers, got {metrics!r}") from None
+
+
+class TableEvaluator:
+    """Looks architectures up; NaN where the table does not hold them."""
+
+    def __init__(self, space: SearchSpace, file: Path, metrics: Sequence[str]) -> None:
+        self._space = space
+        names = [knob.name for knob in space.knobs]
+        self._table = read_table(file, names, metrics)
+        listed = self._table.space.knobs
+        self._lookup = []
+        for own, column in zip(space.knobs, listed, strict=True):
+            numbers = {option: i for i, option in enumerate(column.options)}
+            # Beyond the last option stands what the table never has.
+            self._lookup.append(np.array([numbers.get(o, -1) for o in own.options]))
+
+    def evaluate(self, archs: Archs) -> dict[str, Float[np.ndarray, " n"]]:
+        """A column a metric."""
+        theirs = np.stack([look[archs[:, i]] for i, look in enumerate(self._lookup)], axis=1)
+        known = (theirs >= 0).all(axis=1)
+        columns = self._table.evaluate(np.maximum(theirs, 0))
+        return {name: np.where(known, values, np.nan) for name, values in columns.items()}
+
+
+def make_evaluator(shared: Mapping[str, Any]) -> Evaluator:
+    """The evaluator of an experiment, in whatever process.
+
+    Args:
+        shared: `experiment`, as plain values, and `folder`, where modules are looked for.
+
+    Raises:
+        InputError: the function or the table is not there.
+    """
+    experiment = DirectExperiment.model_validate(shared["experiment"])
+    space = experiment.space.create()
+    wanted = (*experiment.objectives, *experiment.constraints)
+    metrics = list(dict.fromkeys(item.metric for item in wanted))
+    config: EvaluatorConfig = experiment.evaluator
+    if isinstance(config, PythonEvaluatorConfig):
+        return PythonEvaluator(space, _function(config.target, shared["folder"]), metrics)
+    return TableEvaluator(space, Path(shared["folder"], config.file), metrics)
+
+
+def _function(target: str, folder: str) -> Function:
+    module, _, name = target.partition(":")
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
+    try:
+        found = getattr(import_module(module), name, None)
+    except ModuleNotFoundError as error:
+        raise InputError(
+            f"evaluator.target: {target}: no module named {error.name!r} here; start nas in the "
+            "folder that holds it, or install it"
+        ) from None
+    if not callable(found):
+        raise InputError(f"evaluator.target: {module} has no function {name!r}")
+    return found
