@@ -68,7 +68,7 @@ class Choices(SearchSpace):
             for name, options in self.options.items()
         )
 
-    def define(self, b: Builder) -> Tensor:
+    def define(self, b: Builder) -> Tensor:  # noqa: ARG002
         """There is nothing to draw."""
         raise InputError("space choices has no networks: its architectures are names and numbers")
 

@@ -32,7 +32,7 @@ def run(
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
-    """Run an experiment: profile, train, search, verify, export; with `evaluator:`, search alone."""
+    """Run an experiment: profile, train, search, verify, export; search alone if it evaluates."""
     from kernels.allocator import relaunch
     from nas.cli.check import check
 

@@ -7,12 +7,12 @@ from jaxtyping import Int
 
 from nas.pareto import nondominated
 from nas.search.acquisition import choose
-from nas.search.base import State
 from nas.search.candidates import enumerable, everything, evolved
-from nas.search.history import HistorySearch, Told, best_first
-from nas.search.models import Fitted, Models
+from nas.search.history import HistorySearch
+from nas.search.models import Fitted
 from nas.search.proposals import Proposals
 from nas.search.surrogate import Features, spaced
+from nas.search.told import Told, best_first
 from nas.search.variation import MUTATIONS, Variation
 from search_spaces.space import Archs, SearchSpace
 
@@ -29,7 +29,6 @@ _ROUNDS = 8
 # Rank correlation of left-out labels from which on the models have their way.
 _FULL_TRUST = 0.6
 _LEAST_TRUST = 0.25
-_FEW = 4
 _LEADERS = 5
 # Outweighs every difference between candidates.
 _FORBID = 1e3
@@ -50,11 +49,12 @@ class Auto(HistorySearch):
     """
 
     algorithm = "auto"
+    modelled = True
+    last_fit = _MANY
 
     def __init__(self, space: SearchSpace, seed: int, *, start: int | None = None) -> None:
         super().__init__(space, seed)
-        self._start = start or min(max(10, len(space.knobs) // 2), 30)
-        self._models = Models(space)
+        self.first_fit = start or min(max(10, len(space.knobs) // 2), 30)
         self._variation = Variation(space)
 
     def start(self, rng: np.random.Generator, proposals: Proposals) -> None:  # noqa: ARG002
@@ -63,41 +63,26 @@ class Auto(HistorySearch):
 
     def propose(self, rng: np.random.Generator, told: Told, proposals: Proposals) -> None:
         """What is left of the design, then by the models."""
-        if len(self.seen) < self._start:
-            proposals.fill(lambda _, __: self._design, 1, n=self._start - len(self.seen))
+        if len(self.seen) < self.first_fit:
+            proposals.fill(lambda _, __: self._design, 1, n=self.first_fit - len(self.seen))
         elif len(told) >= _MANY:
             proposals.fill(lambda attempt, n: self._children(rng, told, n, attempt), _ROUNDS)
-        elif self._models.ready:
+        elif self.models.ready:
             proposals.fill(lambda _, n: self._by_models(rng, told, n), 2)
-
-    def learn(self, told: Told) -> None:  # noqa: ARG002 (all of it counts)
-        """Fit the models again now and then."""
-        known = self.told
-        enough = len(self.seen) >= self._start
-        if enough and known is not None and _FEW <= len(known) < _MANY:
-            self._models.refit(known)
-
-    def own_state(self) -> State:
-        """The models' hyper-parameters."""
-        return self._models.state_dict()
-
-    def load_own_state(self, state: State) -> None:
-        """Inverse of `own_state`."""
-        self._models.load_state_dict(state)
 
     @cached_property
     def _design(self) -> Archs:
         rng = np.random.default_rng(self.seed)
         pool = np.unique(self.space.sample(rng, _DESIGN_POOL), axis=0)
-        return pool[spaced(self._models.features(pool), self._start, rng)]
+        return pool[spaced(self.models.features(pool), self.first_fit, rng)]
 
     @cached_property
     def _everything(self) -> tuple[Archs, Features, np.ndarray]:
         archs = everything(self.space)
-        return archs, self._models.features(archs).single(), self.seen.codes(archs)
+        return archs, self.models.features(archs).single(), self.seen.codes(archs)
 
     def _by_models(self, rng: np.random.Generator, told: Told, n: int) -> Archs:
-        fitted = self._models.given(told)
+        fitted = self.models.given(told)
         near = self._unseen(np.concatenate([self.space.neighbours(a) for a in _leaders(rng, told)]))
         archs, x = self._candidates(rng, told, fitted, near, max(_JOINT, 2 * n))
         if not len(archs):
@@ -125,12 +110,12 @@ class Auto(HistorySearch):
         else:
 
             def estimate(archs: Archs) -> tuple[np.ndarray, np.ndarray]:
-                x = self._models.features(archs)
+                x = self.models.features(archs)
                 return fitted.optimistic(x, _WIDTH), fitted.violation(x)
 
             archs = evolved(self.space, self.seen, told, rng, estimate)
             archs = np.unique(np.concatenate([archs, near]), axis=0)
-        x = self._models.features(archs)
+        x = self.models.features(archs)
         best = best_first(fitted.optimistic(x, _WIDTH), fitted.violation(x))
         local = np.isin(self.seen.codes(archs[best]), self.seen.codes(near))
         chosen = np.concatenate([best[:n], best[n:][local[n:]][: n // 4]])

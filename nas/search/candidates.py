@@ -6,9 +6,9 @@ from math import prod
 import numpy as np
 from jaxtyping import Float
 
-from nas.search.history import Told, best_first
 from nas.search.proposals import settings
 from nas.search.seen import Seen
+from nas.search.told import Told, best_first
 from nas.search.variation import MUTATIONS, Variation
 from search_spaces.space import Archs, SearchSpace
 

@@ -1,63 +1,22 @@
-"""What was told so far, and the algorithms that need nothing else to go on from."""
-
-from dataclasses import dataclass
+"""The base of algorithms that need nothing but what was told to go on from."""
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float
 
-from nas.pareto import crowding_distance, nondominated_sort, total_violation
 from nas.search.base import State, check_state, check_told
+from nas.search.models import FEWEST, Models
 from nas.search.proposals import Proposals
 from nas.search.seen import Seen
+from nas.search.told import Told
 from search_spaces.space import Archs, SearchSpace
-
-
-@dataclass(frozen=True)
-class Told:
-    """Evaluated architectures in the order of their first evaluation, with their latest values.
-
-    Args:
-        archs: canonical and distinct.
-        F: objectives, finite.
-        G: constraints, finite; feasible where all are <= 0.
-    """
-
-    archs: Archs
-    F: Float[np.ndarray, "n m"]
-    G: Float[np.ndarray, "n c"]
-
-    def __len__(self) -> int:
-        return len(self.archs)
-
-    @property
-    def violation(self) -> Float[np.ndarray, " n"]:
-        """Total violation of the constraints, 0 where feasible."""
-        return total_violation(self.G)
-
-    def rows(self, chosen: Int[np.ndarray, " r"] | Bool[np.ndarray, " n"] | slice) -> "Told":
-        """Some of them."""
-        return Told(self.archs[chosen], self.F[chosen], self.G[chosen])
-
-    def order(self) -> Int[np.ndarray, " n"]:
-        """Row numbers, best first: feasible ones by front and crowding, then by violation."""
-        return best_first(self.F, self.violation)
-
-
-def best_first(
-    F: Float[np.ndarray, "n m"], violation: Float[np.ndarray, " n"]
-) -> Int[np.ndarray, " n"]:
-    """Row numbers by constrained domination (Deb et al. 2002), then by crowding distance."""
-    if F.shape[1] == 1:
-        return np.lexsort((F[:, 0], violation))
-    ranks = nondominated_sort(F, violation[:, None])
-    return np.lexsort((-crowding_distance(F, ranks), ranks))
 
 
 class HistorySearch:
     """Base of algorithms whose proposals follow from all that was told, and the seed.
 
     A subclass gives `algorithm`, its name, and `propose`; if it has a state of its own, `learn`
-    keeps it up to date, and `own_state` and `load_own_state` save it.
+    keeps it up to date, and `own_state` and `load_own_state` save it. With `modelled` it has
+    `models` of all objectives and constraints, which are fitted again now and then.
 
     Args:
         space: where it searches.
@@ -66,6 +25,10 @@ class HistorySearch:
 
     algorithm: str
     version = 1
+    modelled = False
+    # Labels from which on the models are fitted, and up to which.
+    first_fit = FEWEST
+    last_fit = 10**9
 
     def __init__(self, space: SearchSpace, seed: int) -> None:
         self.space = space
@@ -73,6 +36,7 @@ class HistorySearch:
         self.tells = 0
         self.seen = Seen(space)
         self.told: Told | None = None
+        self.models = Models(space)
 
     def propose(self, rng: np.random.Generator, told: Told, proposals: Proposals) -> None:
         """Add what is worth evaluating; what is missing in the end is drawn at random.
@@ -117,6 +81,10 @@ class HistorySearch:
         known = np.isfinite(F).all(axis=1) & np.isfinite(G).all(axis=1)
         told = Told(archs[known], F[known].astype(float), G[known].astype(float))
         self.told = self._merged(told.rows(slice(0)) if self.told is None else self.told, told)
+        n = len(self.told)
+        enough = len(self.seen) >= self.first_fit and n >= FEWEST
+        if self.modelled and enough and n < self.last_fit:
+            self.models.refit(self.told)
         self.learn(told)
 
     def _merged(self, old: Told, new: Told) -> Told:
@@ -145,6 +113,7 @@ class HistorySearch:
                 "objectives": told.F.shape[1],
                 "constraints": told.G.shape[1],
             },
+            "models": self.models.state_dict(),
             "own": self.own_state(),
         }
 
@@ -163,6 +132,7 @@ class HistorySearch:
                 np.array(saved["F"], float).reshape(n, saved["objectives"]),
                 np.array(saved["G"], float).reshape(n, saved["constraints"]),
             )
+        self.models.load_state_dict(state["models"])
         self.load_own_state(state["own"])
 
     def _identity(self) -> State:

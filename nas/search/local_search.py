@@ -8,8 +8,9 @@ import numpy as np
 
 from nas.pareto import nondominated
 from nas.search.base import State
-from nas.search.history import HistorySearch, Told
+from nas.search.history import HistorySearch
 from nas.search.proposals import Proposals
+from nas.search.told import Told
 from search_spaces.space import Archs, SearchSpace
 
 

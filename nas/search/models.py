@@ -1,12 +1,12 @@
 """Gaussian processes of all objectives and constraints of a search, refitted now and then."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, Float64
 
 from nas.search.base import State
-from nas.search.history import Told
 from nas.search.surrogate import (
     FeatureMap,
     Features,
@@ -15,10 +15,13 @@ from nas.search.surrogate import (
     fit_hyperparameters,
     normal_scores,
 )
+from nas.search.told import Told
 from search_spaces.space import Archs, SearchSpace
 
 # Hyper-parameters are fitted again once there are so many times the labels.
 _GROWTH = 1.4
+# Fewer labels tell nothing.
+FEWEST = 4
 # Labels that a model sees: the best, and as many of the latest.
 _BEST = _LATEST = 150
 
@@ -29,15 +32,16 @@ class Fitted:
 
     Args:
         told: what they saw.
+        x: its features.
         scaled: its objectives as the models see them.
         objectives: a model each.
-        constraints: a model for each that some architecture violates and some does not.
+        constraints: a model each.
         centre: of the constraints' models' labels.
         scale: of the constraints' models' labels.
-        open: which constraints have a model.
     """
 
     told: Told
+    x: Features
     scaled: Float64[np.ndarray, "n m"]
     objectives: tuple[Posterior, ...]
     constraints: tuple[Posterior, ...]
@@ -52,6 +56,22 @@ class Fitted:
         """Lower confidence bounds of the objectives."""
         marginals = [model.marginals(x) for model in self.objectives]
         return np.stack([mean - width * std for mean, std in marginals], axis=1)
+
+    def scalar(
+        self, combine: Callable[[Float64[np.ndarray, "n m"]], Float64[np.ndarray, " n"]]
+    ) -> tuple[Posterior, float]:
+        """A model of one figure made of the objectives, and its best feasible value so far.
+
+        Args:
+            combine: of objectives scaled to [0, 1].
+        """
+        low, extent = self.scaled.min(axis=0), np.ptp(self.scaled, axis=0)
+        scaled = (self.scaled - low[None, :]) / np.where(extent > 0, extent, 1.0)[None, :]
+        value = combine(scaled)
+        y = (value - value.mean()) / (value.std() or 1.0)
+        feasible = self.told.violation == 0
+        best = float(y[feasible].min()) if feasible.any() else float(y.min())
+        return Posterior(fit_hyperparameters(self.x, y), self.x, y), best
 
     def violation(self, x: Features) -> Float64[np.ndarray, " n"]:
         """Estimated total violation of the constraints."""
@@ -103,7 +123,7 @@ class Models:
         m = F.shape[1]
         objectives = [Posterior(h, x, y) for h, y in zip(self._hyper[:m], F.T, strict=True)]
         constraints = [Posterior(h, x, y) for h, y in zip(self._hyper[m:], G.T, strict=True)]
-        return Fitted(told, F, tuple(objectives), tuple(constraints), centre, scale)
+        return Fitted(told, x, F, tuple(objectives), tuple(constraints), centre, scale)
 
     def state_dict(self) -> State:
         """Hyper-parameters, as they can't be told from the labels of now."""

@@ -31,6 +31,11 @@ class Proposals:
         self.archs: Archs = np.zeros((0, len(space.cardinality)), np.int64)
 
     @property
+    def missing(self) -> int:
+        """How many are still wanted."""
+        return self._n - len(self.archs)
+
+    @property
     def full(self) -> bool:
         """Whether there are as many as are wanted."""
         return len(self.archs) >= self._n

@@ -10,10 +10,17 @@ _ALGORITHMS: named.Registry[type[SearchAlgorithm]] = named.Registry(
     "search algorithm",
     {
         "auto": "nas.search.auto:Auto",
+        "bananas": "nas.search.bananas:Bananas",
+        "linas": "nas.search.linas:Linas",
         "local_search": "nas.search.local_search:LocalSearch",
+        "mcts": "nas.search.mcts:MCTS",
+        "moead": "nas.search.moead:MOEAD",
         "nsga2": "nas.search.nsga2:NSGA2",
+        "nsga3": "nas.search.nsga3:NSGA3",
+        "parego": "nas.search.parego:ParEGO",
         "random": "nas.search.random_search:RandomSearch",
         "regularised_evolution": "nas.search.regularised_evolution:RegularisedEvolution",
+        "smbo": "nas.search.smbo:SMBO",
     },
 )
 names = _ALGORITHMS.names

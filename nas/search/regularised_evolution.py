@@ -6,8 +6,9 @@ AAAI 2019.
 
 import numpy as np
 
-from nas.search.history import HistorySearch, Told
+from nas.search.history import HistorySearch
 from nas.search.proposals import Proposals
+from nas.search.told import Told
 from nas.search.variation import Variation
 from search_spaces.errors import InputError
 from search_spaces.space import SearchSpace

@@ -134,7 +134,7 @@ class Hyperparameters:
         return out
 
     def _stretched(self, x: Features) -> Float[np.ndarray, "n f"]:
-        """All groups side by side, so that distances are those that the kernel sees, times root 3."""
+        """All groups side by side, so that distances are the kernel's, times root 3."""
         factors = 3**0.5 * np.exp(-np.array(self.log[3:]))
         parts = [g * f.astype(g.dtype) for g, f in zip(x.groups, factors, strict=True)]
         return np.concatenate(parts, axis=1)

@@ -253,7 +253,7 @@ class SearchSuite:
         assert np.sum(np.array(ours) > np.array(random)) >= needed
 
     def test_reaches_the_feasible_region(self) -> None:
-        """Which random sampling does not meet with 20 times as many evaluations; in 4 of 5 seeds."""
+        """Which 20 times as many random samples do not meet; in 4 of 5 seeds."""
         if not self.learns:
             pytest.skip("a baseline")
         space = BlockSpace()

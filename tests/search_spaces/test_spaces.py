@@ -158,4 +158,5 @@ class TestEverything(SpaceSuite):
 
 def test_every_registered_space_is_tested():
     tested = {suite.space.name for suite in SpaceSuite.__subclasses__()}
-    assert set(registry.names()) <= tested
+    # tests/search_spaces/test_choices.py has those of the one without networks.
+    assert set(registry.names()) - {"choices"} <= tested
