@@ -19,8 +19,8 @@ def digits() -> tuple[np.ndarray, np.ndarray]:
     """scikit-learn's handwritten digits, 8x8."""
     from sklearn.datasets import load_digits
 
-    data = load_digits()
-    return data.data / 16.0, data.target
+    images, labels = load_digits(return_X_y=True)
+    return np.asarray(images) / 16.0, np.asarray(labels)
 
 
 def evaluate(arch: dict[str, Any]) -> dict[str, float]:

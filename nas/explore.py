@@ -45,7 +45,9 @@ class Explorer:
     def run(self, name: str, stage: str) -> None:
         """Search with an algorithm until the evaluations are spent; continue where it stopped."""
         config = self.experiment.search
-        parameters = {"population": config.population} if name != "random" else {}
+        parameters = {}
+        if registry.accepts(name, "population"):
+            parameters["population"] = config.population
         space = self.costs.blocks.space
         algorithm = registry.create(name, space, self.experiment.seed, **parameters)
         spent = 0

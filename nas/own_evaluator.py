@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from jaxtyping import Float
@@ -114,4 +114,4 @@ def _function(target: str, folder: str) -> Function:
         ) from None
     if not callable(found):
         raise InputError(f"evaluator.target: {module} has no function {name!r}")
-    return found
+    return cast(Function, found)

@@ -98,8 +98,9 @@ def run(data: Path, names: list[str], seeds: int, most: int) -> tuple[Surrogate,
         at = {name: v[:, i] for name, v in volumes.items()}
         p = {}
         if _RIVAL in at:
-            p = holm({k: better(v, {_RIVAL: at[_RIVAL]})[_RIVAL] for k, v in at.items()
-                      if k != _RIVAL})
+            p = holm(
+                {k: better(v, {_RIVAL: at[_RIVAL]})[_RIVAL] for k, v in at.items() if k != _RIVAL}
+            )
         for name, values in at.items():
             low, high = bootstrap_interval(values)
             rows.append(
@@ -122,7 +123,7 @@ def run(data: Path, names: list[str], seeds: int, most: int) -> tuple[Surrogate,
 
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(description="Hypervolume of searches.")
     parser.add_argument("--data", type=Path, required=True, help="folder of the benchmarks")
     parser.add_argument("--algorithms", default="auto,linas,nsga2,pymoo,random", help="a,b or all")
     parser.add_argument("--seeds", type=int, default=20)

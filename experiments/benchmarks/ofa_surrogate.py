@@ -1,4 +1,4 @@
-"""Once-for-All's MobileNetV3 sub-networks on ImageNet: a surrogate of their published accuracies."""
+"""Once-for-All's MobileNetV3 sub-networks on ImageNet: a surrogate of published accuracies."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,9 +51,11 @@ def fit_surrogate(data: Path) -> Surrogate:
         raise InputError(f"--data {data}: no ofa_mbv3_accuracy/*.parquet")
     frame = pd.concat([pd.read_parquet(file) for file in files])
     space, archs = _space(frame)
-    table = frame.assign(code=[tuple(a) for a in archs.tolist()]).groupby("code", sort=False)
-    top1, macs = table["top1"].mean().to_numpy(), table["macs"].first().to_numpy(float)
-    archs = np.array(table["code"].first().index.tolist(), np.int64)
+    # Networks that were evaluated several times have their mean.
+    archs, first, group = np.unique(archs, axis=0, return_index=True, return_inverse=True)
+    group = group.reshape(-1)
+    top1 = np.bincount(group, frame["top1"].to_numpy(float)) / np.bincount(group)
+    macs = frame["macs"].to_numpy(float)[first]
     x = _features(space, archs)
     macs_weights = np.linalg.lstsq(x, macs, rcond=None)[0]
     error = float(np.abs(x @ macs_weights / macs - 1).max())
@@ -69,17 +71,23 @@ def _space(frame: pd.DataFrame) -> tuple[Choices, Archs]:
     depths = [c for c in frame.columns if c.startswith("d_")]
     kernels = [c for c in frame.columns if c.startswith("ks_")]
     per_stage = len(kernels) // len(depths)
-    options = {c: tuple(sorted(frame[c].unique().tolist())) for c in depths}
+
+    def values(column: str) -> tuple[int, ...]:
+        return tuple(np.unique(frame[column].to_numpy(np.int64)).tolist())
+
+    options = {c: values(c) for c in depths}
     when = {}
     for i, kernel in enumerate(kernels):
         stage, block = divmod(i, per_stage)
         for name in (kernel, f"e_{i}"):
-            options[name] = tuple(sorted(frame[name].unique().tolist()))
+            options[name] = values(name)
             deep = tuple(d for d in options[depths[stage]] if d > block)
             if len(deep) < len(options[depths[stage]]):
                 when[name] = {depths[stage]: deep}
     space = Choices(options, when)
-    entries = [np.searchsorted(options[name], frame[name].to_numpy()) for name in options]
+    entries = [
+        np.searchsorted(np.array(own), frame[name].to_numpy()) for name, own in options.items()
+    ]
     return space, space.canonical(np.stack(entries, axis=1))
 
 
@@ -87,9 +95,7 @@ def _features(space: Choices, archs: Archs) -> Float[np.ndarray, "n f"]:
     """Constant, masked one-hot, and for each block the products of its kernel's and expansion's."""
     onehot = space.onehot(space.canonical(archs)).astype(float)
     start = np.concatenate([[0], np.cumsum(space.cardinality)])
-    column = {
-        knob.name: onehot[:, start[i] : start[i + 1]] for i, knob in enumerate(space.knobs)
-    }
+    column = {knob.name: onehot[:, start[i] : start[i + 1]] for i, knob in enumerate(space.knobs)}
     pairs = [
         (column[name][:, :, None] * column[f"e_{name[3:]}"][:, None, :]).reshape(len(archs), -1)
         for name in column

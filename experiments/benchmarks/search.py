@@ -148,7 +148,7 @@ def _cell(figures: Mapping[tuple[int, str], Mapping[str, Any]], n: int) -> str:
 
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(description="Searches of published tables.")
     parser.add_argument("--data", type=Path, required=True, help="folder of the benchmarks")
     parser.add_argument("--space", choices=SPACES, default=SPACES[0])
     parser.add_argument("--algorithms", default="auto,local_search,random", help="a,b or all")

@@ -113,7 +113,7 @@ def ours(problem: Problem, seed: int, population: int, generations: int) -> np.n
 
 def pymoo(problem: Problem, seed: int, population: int, generations: int) -> np.ndarray:
     """Pymoo's NSGA-II with its operators for integers."""
-    from pymoo.algorithms.moo.nsga2 import NSGA2 as Theirs
+    from pymoo.algorithms.moo import nsga2 as theirs
     from pymoo.core.problem import Problem as TheirProblem
     from pymoo.operators.crossover.sbx import SBX
     from pymoo.operators.mutation.pm import PM
@@ -133,7 +133,7 @@ def pymoo(problem: Problem, seed: int, population: int, generations: int) -> np.
             every.append(out["F"])
 
     repair = RoundingRepair()
-    algorithm = Theirs(
+    algorithm = theirs.NSGA2(
         pop_size=population,
         sampling=IntegerRandomSampling(),
         crossover=SBX(prob=0.9, eta=15, vtype=float, repair=repair),
@@ -154,7 +154,7 @@ def optuna(problem: Problem, seed: int, trials: int) -> np.ndarray:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         sampler = library.samplers.NSGAIISampler(population_size=POPULATION, seed=seed)
-        study = library.create_study(directions=["minimize"] * 2, sampler=sampler)
+        study = library.create_study(directions=["minimize", "minimize"], sampler=sampler)
         every = []
         for _ in range(trials):
             trial = study.ask()
@@ -263,7 +263,7 @@ def _row(method: str, metric: str, values: Sequence[float]) -> dict[str, Any]:
 
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(description="Architectures a second.")
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--repeats", type=int, default=5, help="of the single search and costs")
     parser.add_argument("--json", action="store_true")

@@ -110,7 +110,18 @@ class SearchConfig(BaseModel):
 
     model_config = _STRICT
 
-    type: Literal["nsga2", "random"] = Field(default="nsga2", description="Search algorithm.")
+    type: Literal[
+        "auto",
+        "linas",
+        "local_search",
+        "moead",
+        "nsga2",
+        "nsga3",
+        "random",
+        "regularised_evolution",
+    ] = Field(
+        default="nsga2", description="Search algorithm; of estimates, which cost nothing, NSGA-II."
+    )
     population: int = Field(default=96, ge=4, description="Architectures a generation.")
     evaluations: int = Field(
         default=5000, ge=4, description="Architectures in all, duplicates not counted."

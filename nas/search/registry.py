@@ -1,5 +1,6 @@
 """The search algorithms by name: a new one is one file and one line here."""
 
+from inspect import signature
 from typing import Any
 
 from nas.search.base import SearchAlgorithm
@@ -44,3 +45,8 @@ def create(
         InputError: one problem a line, each `key: what is wrong`.
     """
     return named.create(_ALGORITHMS, type, {"space": space, "seed": seed}, parameters)
+
+
+def accepts(type: str, parameter: str) -> bool:  # noqa: A002 (the key in the config)
+    """Whether an algorithm has a parameter of that name, e.g. `population`."""
+    return parameter in signature(_ALGORITHMS.find(type)).parameters

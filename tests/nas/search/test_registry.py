@@ -26,8 +26,8 @@ def test_parameters_arrive() -> None:
 @pytest.mark.parametrize(
     ("name", "parameters", "message"),
     [
-        ("nsga", {}, "type: unknown search algorithm 'nsga'; did you mean 'nsga2'?"),
-        ("zzz", {}, "type: unknown search algorithm 'zzz'; there are: nsga2, random"),
+        ("nsga", {}, "type: unknown search algorithm 'nsga'; did you mean 'nsga3'?"),
+        ("zzz", {}, "type: unknown search algorithm 'zzz'; there are: auto, bananas, linas,"),
         ("nsga2", {"popluation": 8}, "did you mean 'population'?"),
         (
             "random",
