@@ -12,7 +12,7 @@ from nas.search.history import HistorySearch
 from nas.search.proposals import Proposals
 from nas.search.told import Told
 
-_EXPLORE = 0.15
+_EXPLORE = 0.4
 _ROUNDS = 8
 
 
