@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
+from itertools import combinations
 
 import numpy as np
 from jaxtyping import Float, Num
@@ -18,6 +19,10 @@ from search_spaces.space import Archs
 _COUNTED = ("macs", "params")
 _ESTIMATED = {"measured": "estimated from blocks", "transferred": "transferred"}
 _PLANNED = ("peak_sram_kib", "flash_kib")
+# Weights of the first of two bounds that are tried for a proof that they exclude each other.
+_WEIGHTS = np.linspace(0.05, 0.95, 19)
+# Above rounding errors of relative excesses.
+_CERTAIN = 1e-9
 
 
 class Costs:
@@ -152,7 +157,7 @@ class Costs:
             raise InputError(problems)
 
     def check_reachable(self, constraints: Sequence[Constraint]) -> None:
-        """Refuse bounds that no architecture of the space meets.
+        """Refuse bounds that no architecture of the space meets, alone or two of them together.
 
         Bounds on accuracy can't be checked before anything is trained.
 
@@ -177,8 +182,48 @@ class Costs:
                     f"reachable is {most.value:.4g}; lower `min` to that or less, or give the "
                     "space larger options"
                 )
+        if not problems:
+            problems = self._conflicts(constraints)
         if problems:
             raise InputError(problems)
+
+    def _conflicts(self, constraints: Sequence[Constraint]) -> list[str]:
+        """Pairs of bounds that each could be met, but not together.
+
+        No architecture meets both where even the least of a weighted sum of their excesses is
+        above 0. So what is told is certain; a conflict that no weights show is not found, nor one
+        of memory, which does not add up.
+        """
+        bounds = [
+            (f"{c.column} {sign} {bound:g}", *self._excess(c.column, bound, direction))
+            for c in constraints
+            if c.column in _COUNTED or c.column in self._bound
+            for sign, bound, direction in (("<=", c.upper, 1.0), (">=", c.lower, -1.0))
+            if bound is not None
+        ]
+        return [
+            f"constraints: {first[0]} and {second[0]} can't be met together, though each of them "
+            "can: relax one of the two"
+            for first, second in combinations(bounds, 2)
+            if any(
+                cheapest(self.blocks, w * first[1] + (1 - w) * second[1]).value
+                + w * first[2]
+                + (1 - w) * second[2]
+                > _CERTAIN
+                for w in _WEIGHTS
+            )
+        ]
+
+    def _excess(
+        self, column: str, bound: float, direction: float
+    ) -> tuple[Float[np.ndarray, " u"], float]:
+        """Relative excess over a bound as a sum: what each unit adds, and what stands before it."""
+        per_unit, constant = self._per_unit(column), 0.0
+        if column not in _COUNTED:
+            per_unit = per_unit / 1e3
+            constant = self._bound[column].correction.constant_us / 1e3
+        scale = direction / (abs(bound) or 1.0)
+        return scale * per_unit, scale * (constant - bound)
 
     def _per_unit(self, column: str) -> Float[np.ndarray, " u"]:
         if column in _COUNTED:

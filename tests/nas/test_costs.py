@@ -102,3 +102,20 @@ def test_what_was_interpolated_is_said(table: LatencyTable) -> None:
     assert line.endswith("missed by 3.1%")
     assert filled.sources()["latency_ms@fake"] == "estimated from blocks, some interpolated"
     assert costs(table).interpolated() == []
+
+
+def test_bounds_that_exclude_each_other_are_named(table: LatencyTable) -> None:
+    """Each of them can be met; every pair that is named is met by no architecture at all."""
+    both = costs(table)
+    fast = both.reachable("latency_ms@fake")[0].value
+    big = both.reachable("params")[1].value
+    few = Constraint(metric="latency_ms", device="fake", upper=1.02 * fast)
+    many = Constraint(metric="params", lower=0.98 * big)
+    found = both.evaluate(SPACE.sample(np.random.default_rng(0), 5000))
+    assert not ((found["latency_ms@fake"] <= 1.02 * fast) & (found["params"] >= 0.98 * big)).any()
+    for bound in (few, many):
+        both.check_reachable([bound])
+    with pytest.raises(InputError, match=r"latency_ms@fake <= .* and params >= .* together"):
+        both.check_reachable([few, many])
+    loose = Constraint(metric="params", lower=0.5 * both.reachable("params")[0].value)
+    both.check_reachable([few, loose])
