@@ -42,7 +42,8 @@ def _imported() -> set[str]:
 
 def test_what_is_imported_is_declared() -> None:
     extras = PROJECT["project"]["optional-dependencies"]
-    lines = PROJECT["project"]["dependencies"] + extras["notebook"] + extras["peer"]
+    lines = PROJECT["project"]["dependencies"] + extras["notebook"]
+    lines += extras["peer"] + extras["peer-search"]
     declared = {canonicalize_name(Requirement(line).name) for line in lines}
     # What is not installed here has the name of its distribution.
     owners = metadata.packages_distributions()

@@ -145,3 +145,22 @@ def test_mean_hypervolume_is_that_of_the_views() -> None:
     views, reference = [[0, 1], [0, 2, 3]], np.ones(4)
     wanted = [hypervolume(F[:, view], reference[view]) for view in views]
     assert mean_hypervolume(F, reference, views) == pytest.approx(np.mean(wanted))
+
+
+@pytest.mark.parametrize("m", [2, 3])
+def test_hypervolume_is_that_of_moocore(m: int) -> None:
+    moocore = pytest.importorskip("moocore")
+    F = np.random.default_rng(m).random((200, m))
+    reference = np.full(m, 0.9)
+    np.testing.assert_allclose(hypervolume(F, reference), moocore.hypervolume(F, ref=reference))
+
+
+@pytest.mark.parametrize("m", [1, 2, 3])
+@pytest.mark.parametrize("enough", [1, 40, 500])
+def test_sort_stops_when_there_are_enough(m: int, enough: int) -> None:
+    """The fronts that complete the number are right, and all that is behind them is behind."""
+    F = np.random.default_rng(m).integers(0, 30, (300, m)).astype(float)
+    every, some = nondominated_sort(F), nondominated_sort(F, enough=enough)
+    last = np.sort(every)[min(enough, 300) - 1]
+    np.testing.assert_array_equal(np.minimum(every, last + 1), np.minimum(some, last + 1))
+    assert (some[every > last] > last).all()

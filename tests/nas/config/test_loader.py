@@ -71,9 +71,9 @@ def test_a_good_file_gives_its_values_and_the_defaults(write: Write) -> None:
         ("\n  population: 16", "", "demo.yaml:11: search: must be a group of keys, got nothing"),
         (
             "population: 16",
-            "type: nsga3",
-            "demo.yaml:12: search.type: must be 'nsga2' or 'random', got \"nsga3\"; "
-            "did you mean 'nsga2'?",
+            "type: nsga_2",
+            "demo.yaml:12: search.type: must be 'auto', 'linas', 'local_search', 'moead', 'nsga2', "
+            "'nsga3', 'random' or 'regularised_evolution', got \"nsga_2\"; did you mean 'nsga2'?",
         ),
         (
             "population: 16",
