@@ -83,6 +83,10 @@ def test_active_equals_the_smaller_block(name, active):
         whole.project_bias[:o],
     )
     if spec.squeezed:
+        assert whole.squeeze is not None
+        assert whole.squeeze_bias is not None
+        assert whole.excite is not None
+        assert whole.excite_bias is not None
         small = small._replace(
             squeeze=whole.squeeze[:e, :r],
             squeeze_bias=whole.squeeze_bias[:r],
