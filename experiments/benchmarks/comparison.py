@@ -1,6 +1,7 @@
 """Statistics for comparisons of searches over many seeds."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -38,7 +39,6 @@ def better(
         n = min(len(ours), len(values))
         difference = ours[:n] - values[:n]
         # Where all agree there is nothing to rank.
-        p[name] = (
-            float(wilcoxon(difference, alternative="greater").pvalue) if difference.any() else 1.0
-        )
+        ranked: Any = wilcoxon(difference, alternative="greater") if difference.any() else None
+        p[name] = float(ranked.pvalue) if ranked else 1.0
     return holm(p)

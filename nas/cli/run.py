@@ -50,7 +50,7 @@ def run(
     if resume:
         store = RunStore.open(folder)
         # Not the texts: a later release may know more keys, whose defaults change nothing.
-        if load(folder / "config.resolved.yaml") != experiment:
+        if load_any(folder / "config.resolved.yaml") != experiment:
             store.close()
             raise InputError(
                 f"{folder}: was started with another configuration than {file} gives; resume with "

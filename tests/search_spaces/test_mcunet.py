@@ -5,6 +5,7 @@ import pytest
 
 from search_spaces.errors import InputError
 from search_spaces.ir.count import count
+from search_spaces.mcunet import McuNet
 from search_spaces.registry import create
 
 
@@ -34,7 +35,7 @@ def by_hand(choices, strides, classes):
 
 
 def test_counts_of_any_architecture_equal_those_by_hand():
-    space = create("mcunet", classes=7)
+    space = McuNet(classes=7)
     for arch in space.sample(np.random.default_rng(0), 8):
         found = count(space.build(arch))
         assert (found.macs, found.params) == by_hand(space.decode(arch), space.strides, 7)
