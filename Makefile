@@ -17,12 +17,13 @@ INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup quickstart test lint docs docs-check notebook wheel clean
+.PHONY: help setup quickstart test test-exhaustive lint docs docs-check notebook wheel clean
 
 help:
 	@echo 'make quickstart  install, then search a network for handwritten digits on this CPU'
 	@echo 'make setup       install for development'
 	@echo 'make test        the tests (WORKERS=2 processes)'
+	@echo 'make test-exhaustive  more cases of what those check'
 	@echo 'make lint        style, types, layers'
 	@echo 'make docs        write docs/cli.md and the JSON schema of the experiment file'
 	@echo 'make notebook    make and run experiments/results.ipynb'
@@ -37,7 +38,10 @@ quickstart: $(CORE)
 	  $(if $(wildcard runs/quickstart/config.resolved.yaml),--resume)
 
 test: $(DEV)
-	$(BIN)/pytest -n $(WORKERS) --dist worksteal
+	$(BIN)/pytest -n $(WORKERS) --dist worksteal -m 'not exhaustive'
+
+test-exhaustive: $(DEV)
+	$(BIN)/pytest -n $(WORKERS) --dist worksteal -m exhaustive
 
 lint: $(DEV)
 	$(BIN)/ruff check

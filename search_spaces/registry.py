@@ -21,6 +21,7 @@ _SPACES: Registry[type[SearchSpace]] = Registry(
     },
 )
 names = _SPACES.names
+find = _SPACES.find
 
 
 def create(

@@ -42,17 +42,21 @@ def _list(names: list[str], as_json: bool) -> None:
 
     rows = []
     for name in names:
-        space = registry.create(name)
-        summary = (type(space).__doc__ or "").strip().splitlines()[0]
-        rows.append({"name": name, "version": space.version, "knobs": len(space.knobs)})
-        rows[-1] |= {"size": str(space.size()), "summary": summary}
+        kind = registry.find(name)
+        # What its parameters give alone has no size without them.
+        space = registry.create(name) if kind.has_networks else None
+        summary = (kind.__doc__ or "").strip().splitlines()[0]
+        rows.append({"name": name, "version": kind.version})
+        rows[-1] |= {"knobs": len(space.knobs) if space else None}
+        rows[-1] |= {"size": str(space.size()) if space else None, "summary": summary}
     if as_json:
         print_json(rows)
         return
     print_table(
         ["space", "version", "knobs", "architectures", "what it is"],
-        [
-            [r["name"], r["version"], r["knobs"], f"{int(r['size']):.1e}", r["summary"]]
-            for r in rows
-        ],
+        [[r["name"], r["version"], r["knobs"] or "", _size(r["size"]), r["summary"]] for r in rows],
     )
+
+
+def _size(size: str | None) -> str:
+    return f"{int(size):.1e}" if size else "as you give it"

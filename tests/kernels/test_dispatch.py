@@ -23,7 +23,7 @@ def test_what_a_kernel_lacks_is_left_to_xla():
 
     def call(name):
         return jax.eval_shape(
-            lambda x, w: api.OPERATION.function(name)(x, w, None, None, "none"), x, weight
+            lambda x, w: api.OPERATION.function(name)(x, w, None, None, None, "none"), x, weight
         )
 
     with dispatch.platform("tpu"):

@@ -36,10 +36,10 @@ def test_close_numbers_of_rows_share_a_program(monkeypatch):
         return apply(parameters, x, training)
 
     monkeypatch.setattr(mlp, "_apply", record)
-    for n in (150, 201, 900):
+    for n in (150, 201, 500, 600, 900):
         evaluate(network(), np.zeros((n, 5), np.float32), SMALL)
     evaluate(network(), np.zeros((10_000, 5), np.float32), SMALL)
-    assert set(shapes) == {(1024, 5), (4096, 5)}
+    assert set(shapes) == {(512, 5), (1024, 5), (4096, 5)}
 
 
 def test_hidden_labels_do_not_reach_a_member():

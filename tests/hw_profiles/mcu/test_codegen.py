@@ -64,7 +64,9 @@ def test_a_network_makes_the_bytes_of_its_reference(
 
 @GCC
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize(
+    "seed", [0, *(pytest.param(seed, marks=pytest.mark.exhaustive) for seed in range(1, 10))]
+)
 @pytest.mark.parametrize("name", ["mobilenet_v3", "nasbench_macro"])
 def test_random_networks_make_the_bytes_of_their_reference_built_by_both(
     small_space: Spaces, name: str, seed: int, tmp_path: Path

@@ -17,7 +17,7 @@ def _failing(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
     def load(*_: object) -> None:
         raise error
 
-    monkeypatch.setattr(nas.config, "load", load)
+    monkeypatch.setattr(nas.config, "load_any", load)
 
 
 def test_input_errors_are_their_lines_on_stderr_and_code_2(
