@@ -106,6 +106,7 @@ def test_killed_again_and_again_it_ends_in_the_same_bytes(nas, finished, experim
     assert (folder / "pareto.csv").read_bytes() == (finished / "pareto.csv").read_bytes()
 
 
+@pytest.mark.exhaustive
 def test_a_full_disk_is_one_line_and_nothing_is_lost(nas, finished, experiment, tmp_path):
     folder = tmp_path / "run"
     stopped = nas("run", experiment, "--folder", folder, before=_FULL_DISK)
@@ -117,6 +118,7 @@ def test_a_full_disk_is_one_line_and_nothing_is_lost(nas, finished, experiment, 
     assert (folder / "pareto.csv").read_bytes() == (finished / "pareto.csv").read_bytes()
 
 
+@pytest.mark.exhaustive
 def test_workers_find_the_same_front(nas, finished, experiment, tmp_path):
     folder = tmp_path / "run"
     done = nas("run", experiment, "--folder", folder, "--workers", 1)

@@ -142,8 +142,8 @@ def test_ctrl_c_and_kill_leave_no_process_behind(number):
                 return {"x": archs[:, 0] * 1.0}
         with evaluator_pool(lambda shared: Slow(), None, 2) as pool:
             pool.evaluate(np.zeros((20, 1), int))
-            print("busy", flush=True)
             try:
+                print("busy", flush=True)
                 pool.evaluate(np.ones((20, 1), int))
             except KeyboardInterrupt:
                 # The workers did not take the Ctrl-C that went to the whole terminal.

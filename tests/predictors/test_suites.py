@@ -1,3 +1,5 @@
+import pytest
+
 from nas.testing.predictor_suite import SPACE, PredictorSuite
 
 
@@ -14,6 +16,7 @@ class TestAuto(PredictorSuite):
     type = "auto"
 
 
+@pytest.mark.exhaustive
 class TestBoosting(PredictorSuite):
     type = "boosting"
     least_tau = 0.75

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from functools import cached_property
 
+import pytest
+
 from nas.testing.space_suite import SpaceSuite
 from search_spaces import registry
 from search_spaces.registry import create
@@ -45,6 +47,7 @@ class TestMcuNet(SpaceSuite):
     )
 
 
+@pytest.mark.exhaustive
 class TestKeywordSpotting(SpaceSuite):
     space = create(
         "keyword_spotting",
@@ -72,10 +75,12 @@ class TestNasBenchMacro(SpaceSuite):
     )
 
 
+@pytest.mark.exhaustive
 class TestNasBench201(SpaceSuite):
     space = create("nasbench201", resolution=(8,), widths=(4, 8), cells=1, nodes=3)
 
 
+@pytest.mark.exhaustive
 class TestResNet(SpaceSuite):
     space = create(
         "resnet",

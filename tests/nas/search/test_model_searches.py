@@ -1,3 +1,5 @@
+import pytest
+
 from nas.search.bananas import Bananas
 from nas.search.linas import Linas
 from nas.search.mcts import MCTS
@@ -9,6 +11,7 @@ from nas.testing.search_suite import SearchSuite
 from search_spaces.space import SearchSpace
 
 
+@pytest.mark.exhaustive
 class TestBananas(SearchSuite):
     costly = True
 
@@ -16,6 +19,7 @@ class TestBananas(SearchSuite):
         return Bananas(space, seed)
 
 
+@pytest.mark.exhaustive
 class TestLinas(SearchSuite):
     costly = True
 
@@ -23,6 +27,7 @@ class TestLinas(SearchSuite):
         return Linas(space, seed)
 
 
+@pytest.mark.exhaustive
 class TestParEGO(SearchSuite):
     costly = True
 
@@ -35,6 +40,7 @@ class TestSMBO(SearchSuite):
         return SMBO(space, seed)
 
 
+@pytest.mark.exhaustive
 class TestMCTS(SearchSuite):
     # Rewards of prefixes say little of constraints on sums over all knobs.
     meets_constraints = False
