@@ -92,8 +92,8 @@ def settings(readings: int, sources: bool) -> tuple[Setting, ...]:
     return tuple(alone + beside if sources else alone)
 
 
-def standardised(x: Float[np.ndarray, "n c"]) -> Float64[np.ndarray, "n c"]:
-    """Columns of mean 0, scaled alike, so that a row's mean squared length is 1."""
+def standardised(x: Float[np.ndarray, "n c"]) -> Float64[np.ndarray, "n kept"]:
+    """Columns of mean 0, scaled alike, no constant ones: rows have a mean squared length of 1."""
     centred = x.astype(np.float64) - x.mean(0, dtype=np.float64)[None, :]
     spread = centred.std(0)
     kept = centred[:, spread > 0] / spread[None, spread > 0]

@@ -120,7 +120,7 @@ def ours(problem: Problem, algorithm: str, seed: int, last: int) -> int | None:
     sure = holds(_SURE if last else _LIKELY)
     checked = set(measured.tolist()) if last else set()
     fits = [r for r in found if (r in checked and truth[r] <= problem.bound_ms) or sure[r]]
-    return fits[0] if fits else None
+    return int(fits[0]) if fits else None
 
 
 def taken_as_true(problem: Problem, latency_ms: Float[np.ndarray, " n"], seed: int) -> int | None:

@@ -101,11 +101,12 @@ class DualIssue:
 
     Arm publishes no table (DDI 0489). The rules are those that were measured on boards and
     published in github.com/jnk0le/random (`pipeline cycle test`, STM32H743) and in quinapalus'
-    `cm7cycles` (STM32H730): in a cycle one MAC, one store, one DSP or bit-field op and that as the older one,
-    one shifted operand, one branch; two loads only from opposite banks of 4 bytes; no MAC beside a
-    store; LDM, STM and LDRD alone, two registers a cycle; division alone (taken as 7). Who reads a
-    result waits 1 cycle after ALU and DSP ops; 1 after a load, 2 if it shifts, multiplies or
-    widens it, one more after a byte or half a word; 2 after a multiplication, 1 to add to it.
+    `cm7cycles` (STM32H730): in a cycle one MAC, one store, one DSP or bit-field op and that as the
+    older one, one shifted operand, one branch; two loads only from opposite banks of 4 bytes; no
+    MAC beside a store; LDM, STM and LDRD alone, two registers a cycle; division alone (taken as 7).
+    Who reads a result waits 1 cycle after ALU and DSP ops; 1 after a load, 2 if it shifts,
+    multiplies or widens it, one more after a byte or half a word; 2 after a multiplication, 1 to
+    add to it.
     A mispredicted branch costs 8; a predicted one ends the pair.
     """
 

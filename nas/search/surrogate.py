@@ -27,7 +27,7 @@ _JITTER = 1e-6
 _SAMPLE = 2000
 _LEAST_SPREAD = 1e-9
 
-Groups = tuple[Float[np.ndarray, "n f"], ...]
+Groups = tuple[Float[np.ndarray, "n _"], ...]
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ class FeatureMap:
         parts = zip(self._raw(archs), self._centre, self._scale, strict=True)
         return Features(tuple((part - centre) / scale for part, centre, scale in parts))
 
-    def _raw(self, archs: Archs) -> list[Float64[np.ndarray, "n f"]]:
+    def _raw(self, archs: Archs) -> list[Float64[np.ndarray, "n _"]]:
         archs = self._space.canonical(archs)
         if self._described is None:
             ordered = [i for i, k in enumerate(self._space.knobs) if k.ordered]
