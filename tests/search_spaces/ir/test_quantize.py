@@ -19,12 +19,7 @@ from search_spaces.ir.graph import DType, Graph, TensorType
 from search_spaces.ir.interpret import apply
 from search_spaces.ir.ops import STORED, GraphError, make_node
 from search_spaces.ir.passes import fold_batchnorm
-from search_spaces.ir.quantize import (
-    is_quantized,
-    quantize,
-    quantize_for_timing,
-    stored_in_8_bits,
-)
+from search_spaces.ir.quantize import is_quantized, quantize, stored_in_8_bits
 from search_spaces.ir.serialize import from_dict, to_dict
 from search_spaces.ir.to_onnx import to_bytes, to_onnx
 from search_spaces.registry import create
@@ -390,18 +385,3 @@ def test_the_relu_spaces_convert_at_their_ends_only(name, tmp_path):
         node.op in ("conv", "depthwise", "pointwise") for node in graph.nodes
     )
     assert not set(kept) & {"Conv", "Relu", "Clip", "Gemm", "Add", "AveragePool", "MaxPool"}
-
-
-def test_a_network_that_is_whole_in_8_bits_has_no_float_tensor_behind_its_input():
-    space = create("mobilenet_v3", resolution=(32,))
-    graph = quantize_for_timing(fold_batchnorm(space.build(space.smallest())), whole=True)
-    assert {node.op for node in graph.nodes} >= {"hswish", "hsigmoid", "dense"}
-    assert {node.out.dtype for node in graph.nodes} == {DType.UINT8}
-
-
-def test_sigmoid_and_softmax_have_the_steps_that_runtimes_expect():
-    b = Builder((), {})
-    x = b.activation("sigmoid", b.input("x", (8,)), "sigmoid")
-    graph = quantize_for_timing(b.graph(b.node("softmax", "softmax", (x,))), whole=True)
-    for name in ("sigmoid", "softmax"):
-        assert graph.by_name[name].attrs == {"step": 1 / 256, "zero_point": 0}
