@@ -13,7 +13,9 @@ import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from itertools import product
 from pathlib import Path
+from time import monotonic
 
 import jax
 import jax.numpy as jnp
@@ -98,23 +100,25 @@ def main() -> None:
     arguments = parser.parse_args()
     columns = ("kernel", "registers", "spilled bytes", "VMEM bytes")
     table = Table("shape", "type", *columns, title=f"compiled for {arguments.target}")
-    broken = 0
-    for op in arguments.op or PALLAS_OPERATIONS:
-        for spec in specs(op)[:: arguments.every]:
-            for dtype in ("float32", "bfloat16"):
-                try:
-                    kernels = compiled(arguments.target, *both_ways(spec, arguments.batch, dtype))
-                # Compilers raise what they like; the table shows it and the rest goes on.
-                except Exception as error:
-                    broken += 1
-                    table.add_row(spec.name, dtype, f"failed: {str(error)[:400]}")
-                    continue
-                broken += not kernels
-                for kernel in kernels:
-                    broken += bool(kernel.spilled_bytes)
-                    figures = (kernel.registers, kernel.spilled_bytes, kernel.vmem_bytes)
-                    cells = ["" if n is None else str(n) for n in figures]
-                    table.add_row(spec.name, dtype, kernel.name, *cells)
+    chosen = [s for op in arguments.op or PALLAS_OPERATIONS for s in specs(op)[:: arguments.every]]
+    jobs = list(product(chosen, ("float32", "bfloat16")))
+    broken, began, log = 0, monotonic(), Console(stderr=True)
+    for done, (spec, dtype) in enumerate(jobs, 1):
+        try:
+            kernels = compiled(arguments.target, *both_ways(spec, arguments.batch, dtype))
+        # Compilers raise what they like; the table shows it and the rest goes on.
+        except Exception as error:
+            broken += 1
+            table.add_row(spec.name, dtype, f"failed: {str(error)[:400]}")
+            kernels = None
+        if kernels is not None:
+            broken += not kernels or any(kernel.spilled_bytes for kernel in kernels)
+            for kernel in kernels:
+                figures = (kernel.registers, kernel.spilled_bytes, kernel.vmem_bytes)
+                cells = ["" if n is None else str(n) for n in figures]
+                table.add_row(spec.name, dtype, kernel.name, *cells)
+        took = f"{done}/{len(jobs)} in {monotonic() - began:.0f} s, {broken} failed or spilled"
+        log.print(f"{arguments.target}: {took}: {spec.name} {dtype}", soft_wrap=True)
     Console(width=140).print(table)
     sys.exit(f"{broken} failed or spilled" if broken else 0)
 
