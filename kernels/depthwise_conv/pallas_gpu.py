@@ -108,7 +108,11 @@ def _met(
     shape: tuple[int, ...],
     window: Window,
 ) -> tuple[Int[Array, " p"], Bool[Array, " p"]]:
-    """The pixels of the map that tap (i, j) meets for some of the result, and whether it does."""
+    """The pixels of the map that tap (i, j) meets for some of the result, and whether it does.
+
+    Where it does not, the pixel may lie outside the map. To put another in its place would cost
+    registers, and masked loads read nothing.
+    """
     n, height, width, _ = shape
     tall, wide = window.out
     line, column = _divide(place, wide)
@@ -120,7 +124,7 @@ def _met(
         (row, above), (column, left) = (_divide(at, window.spacing) for at in (row, column))
         met &= (above == 0) & (left == 0)
     met &= (row < height) & (column < width)
-    return jnp.where(met, (image * height + row) * width + column, 0), met
+    return (image * height + row) * width + column, met
 
 
 def _divide(a: Int[Array, " p"], b: int) -> tuple[Int[Array, " p"], Int[Array, " p"]]:
