@@ -1,6 +1,6 @@
 """The search: ask, estimate, note, tell; every generation is on disk before it counts."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import islice
 
 import numpy as np
@@ -52,7 +52,7 @@ class Explorer:
         algorithm = registry.create(name, space, self.experiment.seed, **parameters)
         spent = 0
         for batch in self._noted(stage):
-            algorithm.tell(batch.archs, *self._matrices(batch.columns))
+            algorithm.tell(batch.archs, *self._matrices(batch))
             spent += len(batch.archs)
         while spent < config.evaluations:
             archs = algorithm.ask(min(config.population, config.evaluations - spent))
@@ -61,13 +61,13 @@ class Explorer:
                 break
             batch = self._estimate(archs, stage)
             self.store.append(batch)
-            algorithm.tell(archs, *self._matrices(batch.columns))
+            algorithm.tell(archs, *self._matrices(batch))
             spent += len(archs)
             self.log.progress(stage, spent, config.evaluations)
 
     def told(self, stage: str) -> tuple[Float[np.ndarray, "n m"], Float[np.ndarray, "n c"]]:
         """Objectives and constraints of all that a stage tried, in order."""
-        parts = [self._matrices(batch.columns) for batch in self._noted(stage)]
+        parts = [self._matrices(batch) for batch in self._noted(stage)]
         F, G = (np.concatenate(matrices) for matrices in zip(*parts, strict=True))
         return F, G
 
@@ -133,10 +133,9 @@ class Explorer:
             },
         )
 
-    def _matrices(
-        self, columns: Mapping[str, np.ndarray]
-    ) -> tuple[Float[np.ndarray, "n m"], Float[np.ndarray, "n c"]]:
-        return to_F(columns, self.experiment.objectives), to_G(columns, self.experiment.constraints)
+    def _matrices(self, batch: Batch) -> tuple[Float[np.ndarray, "n m"], Float[np.ndarray, "n c"]]:
+        F = to_F(batch.columns, self.experiment.objectives)
+        return F, to_G(batch.columns, self.experiment.constraints, batch.intervals)
 
     def _noted(self, stage: str) -> list[Batch]:
         records: list[Record] = self.store.journal.records

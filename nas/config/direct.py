@@ -76,6 +76,14 @@ class OwnConstraint(Constraint, frozen=True, validate_by_name=True, validate_by_
     def _device_where_needed(self) -> "OwnConstraint":
         return self
 
+    @model_validator(mode="after")
+    def _spread_known(self) -> "OwnConstraint":
+        if self.probability is not None:
+            raise ValueError(
+                f"an evaluator gives {self.metric} without a spread: remove `probability`"
+            )
+        return self
+
 
 class DirectSearchConfig(BaseModel):
     """How architectures are proposed."""

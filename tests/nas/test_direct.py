@@ -144,6 +144,7 @@ def test_replays_a_table(script: Any, tmp_path: Path) -> None:
         (", goal: min", "", "cost needs a goal"),
         ("{evaluations", "{type: atuo, evaluations", "unknown search algorithm 'atuo'; did you"),
         ("TARGET", "nowhere", "evaluator.target: must match"),
+        ("max: 40", "max: 40, probability: 0.9", "gives cost without a spread: remove"),
     ],
 )
 def test_says_what_is_wrong_with_the_file(script: Any, old: str, new: str, message: str) -> None:
