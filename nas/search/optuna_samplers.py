@@ -26,7 +26,7 @@ SAMPLERS = ("tpe", "gp", "nsga3")
 # Asks of the sampler for each architecture that is wanted, and in one proposal, as each takes tens
 # of milliseconds. What is still missing is drawn at random.
 _TRIES = 3
-_MOST_ASKS = 100
+_MOST_ASKS = 50
 _POPULATION = 50
 
 
