@@ -132,7 +132,8 @@ class Costs:
             raise InputError(problems)
 
     def check_known(self, wanted: Sequence[Objective | Constraint]) -> None:
-        """Refuse a metric that a device has no figures for.
+        """Refuse a metric that a device has no figures for, or whose figures lack the intervals
+        that a probability needs.
 
         Raises:
             InputError: a line for each of them.
@@ -153,6 +154,14 @@ class Costs:
                 "intel-rapl:*/energy_uj, readable for you); where it can be metered, nas profile "
                 "with --again adds it; tables brought from other machines have none"
             )
+        problems += [
+            f"{c.column}: its estimates have no interval, so none holds with probability "
+            f"{c.probability:g}: the table has no two whole networks of this space; run: nas "
+            f"profile {self.blocks.space.name} --device {c.device}, or remove `probability`"
+            for c in wanted
+            if isinstance(c, Constraint) and c.probability is not None and c.column in self._bound
+            if np.isnan(self._bound[c.column].correction.interval)
+        ]
         if problems:
             raise InputError(problems)
 
@@ -169,18 +178,19 @@ class Costs:
             if constraint.column not in self.sources():
                 continue
             least, most = self.reachable(constraint.column)
-            name = constraint.column
-            if constraint.upper is not None and least.value > constraint.upper:
+            name, chance = constraint.column, _chance(constraint)
+            low, high = self._quantiles(constraint)
+            if constraint.upper is not None and high * least.value > constraint.upper:
                 problems.append(
-                    f"constraints: {name} <= {constraint.upper:g} can't be met: the minimum "
-                    f"reachable is {least.value:.4g} ({self._words(least)}); raise `max` to that "
-                    "or more, or give the space smaller options"
+                    f"constraints: {name} <= {constraint.upper:g}{chance} can't be met: the "
+                    f"minimum reachable is {high * least.value:.4g} ({self._words(least)}); raise "
+                    "`max` to that or more, or give the space smaller options"
                 )
-            if constraint.lower is not None and most.value < constraint.lower:
+            if constraint.lower is not None and low * most.value < constraint.lower:
                 problems.append(
-                    f"constraints: {name} >= {constraint.lower:g} can't be met: the maximum "
-                    f"reachable is {most.value:.4g}; lower `min` to that or less, or give the "
-                    "space larger options"
+                    f"constraints: {name} >= {constraint.lower:g}{chance} can't be met: the "
+                    f"maximum reachable is {low * most.value:.4g}; lower `min` to that or less, or "
+                    "give the space larger options"
                 )
         if not problems:
             problems = self._conflicts(constraints)
@@ -195,11 +205,16 @@ class Costs:
         of memory, which does not add up.
         """
         bounds = [
-            (f"{c.column} {sign} {bound:g}", *self._excess(c.column, bound, direction))
+            (
+                f"{c.column} {sign} {bound:g}{_chance(c)}",
+                *self._excess(c.column, bound / quantile, direction),
+            )
             for c in constraints
             if c.column in _COUNTED or c.column in self._bound
-            for sign, bound, direction in (("<=", c.upper, 1.0), (">=", c.lower, -1.0))
-            if bound is not None
+            for (sign, bound, direction), quantile in zip(
+                ((">=", c.lower, -1.0), ("<=", c.upper, 1.0)), self._quantiles(c), strict=True
+            )
+            if bound is not None and quantile > 0
         ]
         return [
             f"constraints: {first[0]} and {second[0]} can't be met together, though each of them "
@@ -213,6 +228,18 @@ class Costs:
                 for w in _WEIGHTS
             )
         ]
+
+    def _quantiles(self, constraint: Constraint) -> tuple[float, float]:
+        """What is held against `min` and `max`, as multiples of the estimate.
+
+        The spread of blocks that were interpolated comes on top and is left out here: what is
+        refused with these can't be met in any case.
+        """
+        table = self._bound.get(constraint.column)
+        if table is None or not constraint.margin:
+            return 1.0, 1.0
+        away = constraint.margin * table.correction.interval
+        return 1.0 - away, 1.0 + away
 
     def _excess(
         self, column: str, bound: float, direction: float
@@ -234,3 +261,7 @@ class Costs:
         choices = self.blocks.space.decode(extreme.arch)
         depths = [f"{name} {value}" for name, value in choices.items() if name.count(".") < 2]
         return ", ".join(depths[:8])
+
+
+def _chance(constraint: Constraint) -> str:
+    return "" if constraint.probability is None else f" with probability {constraint.probability:g}"

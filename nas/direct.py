@@ -7,6 +7,7 @@ it stopped, and ends in the same result.
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Int
 
 from nas.config.direct import DirectExperiment
 from nas.distributed import Evaluator, evaluator_pool
@@ -14,14 +15,15 @@ from nas.log import Log
 from nas.objectives import to_F, to_G
 from nas.own_evaluator import make_evaluator
 from nas.results.run import open_run
-from nas.search import registry
-from nas.search.base import SearchAlgorithm
+from nas.search.base import FidelitySearch
 from nas.store import RunStore
 from nas.trials import Batch
 from search_spaces.errors import InputError, RunError
 from search_spaces.space import Archs
 
 STAGE = "search"
+# Shares of evaluations are added up.
+_ROUNDING = 1e-9
 
 
 def run(experiment: DirectExperiment, store: RunStore, log: Log, workers: int = 0) -> None:
@@ -44,10 +46,15 @@ def run(experiment: DirectExperiment, store: RunStore, log: Log, workers: int = 
         "experiment": experiment.model_dump(mode="json", by_alias=True, exclude_unset=True),
         "folder": str(Path.cwd()),
     }
-    algorithm = registry.create(experiment.search.type, experiment.space.create(), experiment.seed)
+    algorithm = experiment.search.create(experiment.space.create(), experiment.seed)
     with evaluator_pool(make_evaluator, shared, workers, batch=1) as pool:
-        _search(experiment, algorithm, pool, store, log, max(workers, 1))
+        spent = _search(experiment, algorithm, pool, store, log, max(workers, 1))
     table = store.trials(STAGE)
+    if table.empty:
+        raise RunError(
+            f"{spent:.4g} evaluations' worth were spent and no architecture was evaluated in full: "
+            "allow more search.evaluations, or fewer search.rungs"
+        )
     front = open_run(store.folder).pareto(stage=STAGE)
     if front.empty:
         raise RunError(
@@ -55,57 +62,99 @@ def run(experiment: DirectExperiment, store: RunStore, log: Log, workers: int = 
             "or allow more search.evaluations in a new run"
         )
     store.write_pareto(front, by=experiment.objectives[0].column)
-    store.mark_done(STAGE, evaluations=len(table), front=len(front))
+    partly = {"spent": round(spent, 6)} if len(algorithm.fidelities) > 1 else {}
+    store.mark_done(STAGE, evaluations=len(table), front=len(front), **partly)
 
 
 def _search(
     experiment: DirectExperiment,
-    algorithm: SearchAlgorithm,
+    algorithm: FidelitySearch,
     pool: Evaluator,
     store: RunStore,
     log: Log,
     at_a_time: int,
-) -> None:
-    config, noted = experiment.search, _Noted(store, len(experiment.space.create().knobs))
-    spent = 0
-    while spent < config.evaluations:
-        n = min(config.batch, config.evaluations - spent)
-        done = noted.archs(spent, n)
-        archs = done if len(done) == n else algorithm.ask(n)
+) -> float:
+    """Ask and tell until the evaluations are spent.
+
+    Returns:
+        how many that was, partial ones by their shares. A batch that what is left does not pay for
+        is cut, and is the last.
+    """
+    config, fidelities = experiment.search, algorithm.fidelities
+    noted = _Noted(store, len(experiment.space.create().knobs), fidelities)
+    spent, told = 0.0, 0
+    while (left := config.evaluations - spent + _ROUNDING) >= fidelities[0]:
+        n = min(config.batch, int(left / fidelities[0]))
+        archs, rungs = noted.archs(told, n)
+        done = len(archs)
+        if done < n:
+            asked, asked_rungs = algorithm.ask(n)
+            paid = np.cumsum(np.array(fidelities)[asked_rungs]) <= left
+            asked, asked_rungs = asked[paid], asked_rungs[paid]
+            if not np.array_equal(asked[:done], archs) or any(asked_rungs[:done] != rungs):
+                raise InputError(
+                    f"{store.folder}: its evaluations are not those of this experiment and this "
+                    "version of the program; start a new run"
+                )
+            archs, rungs = asked, asked_rungs
         if not len(archs):
-            log(f"{STAGE}: all {spent} architectures of the space have been evaluated")
-            return
-        if not np.array_equal(archs[: len(done)], done):
-            raise InputError(
-                f"{store.folder}: its evaluations are not those of this experiment and this "
-                "version of the program; start a new run"
-            )
-        for start in range(len(done), len(archs), at_a_time):
-            part = archs[start : start + at_a_time]
-            columns = pool.evaluate(part)
-            store.append(Batch(STAGE, part, columns, dict.fromkeys(columns, "measured")))
-            log.progress(STAGE, spent + start + len(part), config.evaluations)
-        columns = noted.columns(spent, len(archs))
+            log(f"{STAGE}: nothing is left to evaluate after {spent:.4g} evaluations")
+            break
+        for start in range(done, len(archs), at_a_time):
+            rows = slice(start, start + at_a_time)
+            _evaluate(archs[rows], rungs[rows], fidelities, pool, store)
+            paid_for = spent + np.array(fidelities)[rungs[: start + at_a_time]].sum()
+            log.progress(STAGE, int(paid_for + _ROUNDING), config.evaluations)
+        columns = noted.columns(told, len(archs))
         F, G = to_F(columns, experiment.objectives), to_G(columns, experiment.constraints)
-        algorithm.tell(archs, F, G)
-        spent += len(archs)
+        algorithm.tell(archs, rungs, F, G)
+        told += len(archs)
+        spent += float(np.array(fidelities)[rungs].sum())
+        if len(archs) < n:
+            break
+    return spent
+
+
+def _evaluate(
+    archs: Archs,
+    rungs: Int[np.ndarray, " n"],
+    fidelities: tuple[float, ...],
+    pool: Evaluator,
+    store: RunStore,
+) -> None:
+    """Evaluate some architectures and note them, a record for each fidelity."""
+    rows = archs if len(fidelities) == 1 else np.column_stack([archs, rungs])
+    columns = pool.evaluate(rows)
+    ends = [*(np.flatnonzero(np.diff(rungs)) + 1), len(archs)]
+    for start, stop in zip([0, *ends], ends, strict=False):
+        part = {name: values[start:stop] for name, values in columns.items()}
+        stage = _stage(fidelities[rungs[start]])
+        store.append(Batch(stage, archs[start:stop], part, dict.fromkeys(part, "measured")))
+
+
+def _stage(fidelity: float) -> str:
+    """Full evaluations are the search's; those of each lower fidelity stand apart."""
+    return STAGE if fidelity == 1 else f"fidelity {fidelity:.4g}"
 
 
 class _Noted:
     """What the journal holds, one architecture after the other whatever the records' lengths."""
 
-    def __init__(self, store: RunStore, knobs: int) -> None:
+    def __init__(self, store: RunStore, knobs: int, fidelities: tuple[float, ...]) -> None:
         self._records = store.journal.records
         self._knobs = knobs
+        self._rung_of = {_stage(fidelity): i for i, fidelity in enumerate(fidelities)}
         self._read = 0
         self._archs: list[list[int]] = []
+        self._rungs: list[int] = []
         self._metrics: list[dict[str, float]] = []
 
-    def archs(self, start: int, n: int) -> Archs:
-        """Those of a range that were evaluated."""
+    def archs(self, start: int, n: int) -> tuple[Archs, Int[np.ndarray, " n"]]:
+        """Those of a range that were evaluated, and at which fidelity."""
         self._catch_up()
         found = self._archs[start : start + n]
-        return np.array(found, np.int64).reshape(len(found), self._knobs)
+        archs = np.array(found, np.int64).reshape(len(found), self._knobs)
+        return archs, np.array(self._rungs[start : start + n], np.int64)
 
     def columns(self, start: int, n: int) -> dict[str, np.ndarray]:
         """Metrics of a range; NaN where one was not evaluated."""
@@ -119,6 +168,7 @@ class _Noted:
             if record["kind"] == "trials":
                 batch = Batch.from_record(record)
                 self._archs += batch.archs.tolist()
+                self._rungs += [self._rung_of[batch.stage]] * len(batch.archs)
                 columns = {name: values.tolist() for name, values in batch.columns.items()}
                 self._metrics += [
                     {name: values[i] for name, values in columns.items()}

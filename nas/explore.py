@@ -1,6 +1,6 @@
 """The search: ask, estimate, note, tell; every generation is on disk before it counts."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import islice
 
 import numpy as np
@@ -52,23 +52,23 @@ class Explorer:
         algorithm = registry.create(name, space, self.experiment.seed, **parameters)
         spent = 0
         for batch in self._noted(stage):
-            algorithm.tell(batch.archs, *self._matrices(batch.columns))
+            algorithm.tell(batch.archs, *matrices(self.experiment, batch))
             spent += len(batch.archs)
         while spent < config.evaluations:
             archs = algorithm.ask(min(config.population, config.evaluations - spent))
             if not len(archs):
                 self.log(f"{stage}: all {spent} architectures of the space have been tried")
                 break
-            batch = self._estimate(archs, stage)
+            batch = estimate(self.costs, self.predictor, archs, stage)
             self.store.append(batch)
-            algorithm.tell(archs, *self._matrices(batch.columns))
+            algorithm.tell(archs, *matrices(self.experiment, batch))
             spent += len(archs)
             self.log.progress(stage, spent, config.evaluations)
 
     def told(self, stage: str) -> tuple[Float[np.ndarray, "n m"], Float[np.ndarray, "n c"]]:
         """Objectives and constraints of all that a stage tried, in order."""
-        parts = [self._matrices(batch.columns) for batch in self._noted(stage)]
-        F, G = (np.concatenate(matrices) for matrices in zip(*parts, strict=True))
+        parts = [matrices(self.experiment, batch) for batch in self._noted(stage)]
+        F, G = (np.concatenate(each) for each in zip(*parts, strict=True))
         return F, G
 
     def reference(self) -> Float[np.ndarray, " m"]:
@@ -117,31 +117,34 @@ class Explorer:
         archs, F = archs[feasible], F[feasible]
         return archs[shared_out(F, list(self.views.values()), n)]
 
-    def _estimate(self, archs: Archs, stage: str) -> Batch:
-        prediction = self.predictor.predict(archs)
-        half = _Z90 * prediction.std
-        columns = {"accuracy": prediction.mean, **self.costs.evaluate(archs)}
-        sources = {"accuracy": "predicted", **self.costs.sources()}
-        return Batch(
-            stage,
-            archs,
-            columns,
-            sources,
-            {
-                "accuracy": (prediction.mean - half, prediction.mean + half),
-                **self.costs.intervals(archs),
-            },
-        )
-
-    def _matrices(
-        self, columns: Mapping[str, np.ndarray]
-    ) -> tuple[Float[np.ndarray, "n m"], Float[np.ndarray, "n c"]]:
-        return to_F(columns, self.experiment.objectives), to_G(columns, self.experiment.constraints)
-
     def _noted(self, stage: str) -> list[Batch]:
         records: list[Record] = self.store.journal.records
         chosen = [r for r in records if r["kind"] == "trials" and r["stage"] == stage]
         return [Batch.from_record(record) for record in chosen]
+
+
+def estimate(costs: Costs, predictor: Predictor, archs: Archs, stage: str) -> Batch:
+    """What architectures are thought to be worth and to cost, with the intervals of that."""
+    prediction = predictor.predict(archs)
+    half = _Z90 * prediction.std
+    return Batch(
+        stage,
+        archs,
+        {"accuracy": prediction.mean, **costs.evaluate(archs)},
+        {"accuracy": "predicted", **costs.sources()},
+        {
+            "accuracy": (prediction.mean - half, prediction.mean + half),
+            **costs.intervals(archs),
+        },
+    )
+
+
+def matrices(
+    experiment: Experiment, batch: Batch
+) -> tuple[Float[np.ndarray, "n m"], Float[np.ndarray, "n c"]]:
+    """Objectives and constraints of what was estimated."""
+    F = to_F(batch.columns, experiment.objectives)
+    return F, to_G(batch.columns, experiment.constraints, batch.intervals)
 
 
 def shared_out(F: Float[np.ndarray, "n m"], views: Sequence[Sequence[int]], n: int) -> np.ndarray:

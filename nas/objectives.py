@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -12,6 +13,9 @@ from search_spaces.errors import InputError
 from search_spaces.named import hint
 
 Goal = Literal["min", "max"]
+# Ends of the 90 % interval of every column that has one.
+Intervals = Mapping[str, tuple[Num[np.ndarray, " n"], Num[np.ndarray, " n"]]]
+_Z90 = NormalDist().inv_cdf(0.95)
 
 
 @dataclass(frozen=True)
@@ -21,18 +25,20 @@ class Metric:
     Args:
         goal: the direction that one usually wants.
         per_device: whether it has a value for each device.
+        uncertain: whether its estimates have intervals; else it is counted.
     """
 
     goal: Goal
     per_device: bool
+    uncertain: bool = False
 
 
 METRICS: Mapping[str, Metric] = {
-    "accuracy": Metric("max", per_device=False),
+    "accuracy": Metric("max", per_device=False, uncertain=True),
     "macs": Metric("min", per_device=False),
     "params": Metric("min", per_device=False),
-    "latency_ms": Metric("min", per_device=True),
-    "energy_mj": Metric("min", per_device=True),
+    "latency_ms": Metric("min", per_device=True, uncertain=True),
+    "energy_mj": Metric("min", per_device=True, uncertain=True),
     "peak_sram_kib": Metric("min", per_device=True),
     "flash_kib": Metric("min", per_device=True),
 }
@@ -88,9 +94,14 @@ class Objective(_Measured, frozen=True):
 class Constraint(_Measured, frozen=True, validate_by_name=True, validate_by_alias=True):
     """Bounds on a metric, in the metric's unit; written `min` and `max` in YAML.
 
+    With a probability it is a chance constraint: each bound has to hold with that probability by
+    the estimate's 90 % interval, taken as that of a normal distribution.
+
     Example:
         >>> Constraint(metric="latency_ms", device="cpu", upper=8).upper
         8.0
+        >>> round(Constraint(metric="accuracy", lower=0.9, probability=0.95).margin, 3)
+        1.0
     """
 
     # Not `alias`, which type checkers take for the name of the argument.
@@ -100,6 +111,19 @@ class Constraint(_Measured, frozen=True, validate_by_name=True, validate_by_alia
     upper: FiniteFloat | None = Field(
         default=None, validation_alias="max", serialization_alias="max"
     )
+    probability: float | None = Field(
+        default=None,
+        ge=0.5,
+        lt=1,
+        description="What each bound holds with, by the interval of the estimate; without it the "
+        "estimate itself is compared.",
+    )
+
+    @model_validator(mode="after")
+    def _spread_known(self) -> Self:
+        if self.probability is not None and not METRICS[self.metric].uncertain:
+            raise ValueError(f"{self.metric} is counted and has no spread: remove `probability`")
+        return self
 
     @model_validator(mode="after")
     def _bounds(self) -> Self:
@@ -111,6 +135,11 @@ class Constraint(_Measured, frozen=True, validate_by_name=True, validate_by_alia
                 "raise `max` or lower `min`"
             )
         return self
+
+    @property
+    def margin(self) -> float:
+        """How far from the estimate a bound has to be, in half-widths of its 90 % interval."""
+        return 0.0 if self.probability is None else NormalDist().inv_cdf(self.probability) / _Z90
 
 
 def views(objectives: Sequence[Objective]) -> dict[str, list[int]]:
@@ -147,7 +176,9 @@ def to_F(  # noqa: N802 (the name of the matrix)
 
 
 def to_G(  # noqa: N802 (the name of the matrix)
-    metrics: Mapping[str, Num[np.ndarray, " n"]], constraints: Sequence[Constraint]
+    metrics: Mapping[str, Num[np.ndarray, " n"]],
+    constraints: Sequence[Constraint],
+    intervals: Intervals | None = None,
 ) -> Float[np.ndarray, "n c"]:
     """Constraints as a matrix that is feasible where all is <= 0.
 
@@ -157,6 +188,8 @@ def to_G(  # noqa: N802 (the name of the matrix)
     Args:
         metrics: one array a column, by `Constraint.column`.
         constraints: one column of G for each bound, lower before upper.
+        intervals: ends of the 90 % interval of what is estimated, by `Constraint.column`. What
+            has none was measured or counted: it is compared as it is, whatever the probability.
 
     Raises:
         InputError: a column is missing.
@@ -164,10 +197,12 @@ def to_G(  # noqa: N802 (the name of the matrix)
     columns = []
     for constraint in constraints:
         value = _column(metrics, constraint)
+        low, high = (intervals or {}).get(constraint.column, (value, value))
+        room = constraint.margin * (high - low) / 2 if constraint.margin else 0.0
         if constraint.lower is not None:
-            columns.append((constraint.lower - value) / (abs(constraint.lower) or 1.0))
+            columns.append((constraint.lower - value + room) / (abs(constraint.lower) or 1.0))
         if constraint.upper is not None:
-            columns.append((value - constraint.upper) / (abs(constraint.upper) or 1.0))
+            columns.append((value + room - constraint.upper) / (abs(constraint.upper) or 1.0))
     return np.stack(columns, axis=1) if columns else np.zeros((_length(metrics), 0))
 
 

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
+from inspect import signature
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,7 +16,7 @@ from nas.search.tabular import read_table
 from search_spaces.errors import InputError
 from search_spaces.space import Archs, SearchSpace
 
-Function = Callable[[dict[str, Any]], Mapping[str, float] | None]
+Function = Callable[..., Mapping[str, float] | None]
 
 
 class PythonEvaluator:
@@ -23,27 +24,53 @@ class PythonEvaluator:
 
     Args:
         space: where they come from.
-        function: choices in, metrics out; None where an architecture can't be evaluated.
+        function: choices in, metrics out; None where an architecture can't be evaluated. It is
+            given a `fidelity` where it takes one.
         metrics: those that are needed; others are kept where they are numbers.
+        fidelities: shares of a full evaluation; several where a search asks for them.
+
+    Raises:
+        InputError: there are several fidelities, and the function takes none.
     """
 
-    def __init__(self, space: SearchSpace, function: Function, metrics: Sequence[str]) -> None:
+    def __init__(
+        self,
+        space: SearchSpace,
+        function: Function,
+        metrics: Sequence[str],
+        fidelities: Sequence[float] = (1.0,),
+    ) -> None:
         self._space = space
         self._function = function
         self._metrics = metrics
+        self._fidelities = fidelities
+        self._partial = _takes_fidelity(function)
+        if len(fidelities) > 1 and not self._partial:
+            raise InputError(
+                "evaluator.target: takes no argument `fidelity`, which the search needs to ask for "
+                "partial evaluations: def evaluate(choices, fidelity), with fidelity in (0, 1]"
+            )
 
     def evaluate(self, archs: Archs) -> dict[str, Float[np.ndarray, " n"]]:
         """A column a metric; NaN where the function returned none.
 
+        Args:
+            archs: where there are several fidelities, with the number of one in a last column.
+
         Raises:
             InputError: it returns something else, or lacks a metric.
         """
-        found = [self._checked(self._space.decode(arch)) for arch in archs]
+        k = len(self._space.knobs)
+        rungs = archs[:, k] if archs.shape[1] > k else np.full(len(archs), -1)
+        found = [
+            self._checked(self._space.decode(arch), self._fidelities[rung])
+            for arch, rung in zip(archs[:, :k], rungs, strict=True)
+        ]
         names = dict.fromkeys([*self._metrics, *(name for row in found for name in row)])
         return {name: np.array([row.get(name, np.nan) for row in found], float) for name in names}
 
-    def _checked(self, choices: dict[str, Any]) -> dict[str, float]:
-        metrics = self._function(choices)
+    def _checked(self, choices: dict[str, Any], fidelity: float) -> dict[str, float]:
+        metrics = self._function(choices, **({"fidelity": fidelity} if self._partial else {}))
         if metrics is None:
             return {}
         if not isinstance(metrics, Mapping):
@@ -97,8 +124,18 @@ def make_evaluator(shared: Mapping[str, Any]) -> Evaluator:
     metrics = list(dict.fromkeys(item.metric for item in wanted))
     config: EvaluatorConfig = experiment.evaluator
     if isinstance(config, PythonEvaluatorConfig):
-        return PythonEvaluator(space, _function(config.target, shared["folder"]), metrics)
+        fidelities = experiment.search.create(space, experiment.seed).fidelities
+        function = _function(config.target, shared["folder"])
+        return PythonEvaluator(space, function, metrics, fidelities)
     return TableEvaluator(space, Path(shared["folder"], config.file), metrics)
+
+
+def _takes_fidelity(function: Function) -> bool:
+    try:
+        parameters = signature(function).parameters
+    except (TypeError, ValueError):
+        return False
+    return "fidelity" in parameters
 
 
 def _function(target: str, folder: str) -> Function:

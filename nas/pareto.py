@@ -114,6 +114,9 @@ def crowding_distance(
 def hypervolume(F: Float[np.ndarray, "n m"], reference: Float[np.ndarray, " m"]) -> float:
     """Exact volume dominated by the points within the box that ends at the reference.
 
+    Beyond three objectives by moocore, whose time grows steeply with their number: 500 points take
+    milliseconds in five and .4 s in six.
+
     Args:
         F: objectives, minimised; dominated points change nothing.
         reference: the worst corner; points that are not better than it in all objectives are left
@@ -123,7 +126,6 @@ def hypervolume(F: Float[np.ndarray, "n m"], reference: Float[np.ndarray, " m"])
         The volume, in the product of the objectives' units.
 
     Raises:
-        NotImplementedError: more than three objectives.
         ValueError: F has NaN.
 
     Example:
@@ -131,10 +133,6 @@ def hypervolume(F: Float[np.ndarray, "n m"], reference: Float[np.ndarray, " m"])
         3.0
     """
     m = F.shape[1]
-    if m > 3:
-        raise NotImplementedError(
-            f"the hypervolume is exact for up to 3 objectives, got {m}: choose 3 of them"
-        )
     _refuse_nan(F, None)
     F = F[(reference[None, :] > F).all(axis=1)]
     F = F[nondominated(F)]
@@ -142,6 +140,10 @@ def hypervolume(F: Float[np.ndarray, "n m"], reference: Float[np.ndarray, " m"])
         return 0.0
     if m == 1:
         return float(reference[0] - F.min())
+    if m > 3:
+        import moocore
+
+        return float(moocore.hypervolume(F, ref=reference))
     F = F[np.argsort(F[:, 0], kind="stable")]
     if m == 2:
         return _area(F[:, 0], F[:, 1], reference)
@@ -162,7 +164,7 @@ def mean_hypervolume(
     Args:
         F: objectives, minimised.
         reference: the worst corner.
-        views: positions of objectives, at most three each.
+        views: positions of objectives.
     """
     return float(np.mean([hypervolume(F[:, list(v)], reference[list(v)]) for v in views]))
 

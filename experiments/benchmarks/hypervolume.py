@@ -22,18 +22,18 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from experiments.benchmarks.comparison import better, bootstrap_interval, holm
 from experiments.benchmarks.ofa_surrogate import Surrogate, fit_surrogate
 from experiments.benchmarks.published_tables import chosen
 from nas.environment import environment
 from nas.pareto import hypervolume
 from nas.search import registry
+from nas.search.comparison import better, figures, holm
 from search_spaces.errors import InputError
 
 EVALUATIONS = (50, 100, 150, 200, 300, 500)
 REFERENCE = np.array([-70.0, 600.0])
 POPULATION = 50
-_BATCH = {"auto": 10, "parego": 10, "bananas": 10, "linas": 25}
+_BATCH = {"auto": 10, "parego": 10, "bananas": 10, "optuna": 10, "linas": 25}
 _RIVAL = "nsga2"
 
 
@@ -102,7 +102,6 @@ def run(data: Path, names: list[str], seeds: int, most: int) -> tuple[Surrogate,
                 {k: better(v, {_RIVAL: at[_RIVAL]})[_RIVAL] for k, v in at.items() if k != _RIVAL}
             )
         for name, values in at.items():
-            low, high = bootstrap_interval(values)
             rows.append(
                 {
                     "task": "ofa_mbv3 top-1, MACs (surrogate)",
@@ -110,11 +109,7 @@ def run(data: Path, names: list[str], seeds: int, most: int) -> tuple[Surrogate,
                     "baseline": name in ("random", "pymoo"),
                     "n": n,
                     "metric": "hypervolume",
-                    "mean": float(values.mean()),
-                    "std": float(values.std()),
-                    "seeds": seeds,
-                    "low": low,
-                    "high": high,
+                    **figures(values),
                     **({"p": p[name]} if name in p else {}),
                 }
             )

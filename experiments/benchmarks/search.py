@@ -29,10 +29,10 @@ from jaxtyping import Float
 from rich.console import Console
 from rich.table import Table as Printed
 
-from experiments.benchmarks.comparison import better, bootstrap_interval
 from experiments.benchmarks.published_tables import SPACES, chosen, load_table
 from nas.environment import environment
 from nas.search import registry
+from nas.search.comparison import better, figures
 from nas.search.tabular import Table, replay
 from search_spaces.errors import InputError
 
@@ -74,13 +74,12 @@ def rows_of(
         best = {name: c[:, n - 1] for name, c in curves.items()}
         p = better(best[OURS], {k: v for k, v in best.items() if k != OURS}) if OURS in best else {}
         for name, reached in best.items():
-            figures = {
+            reported = {
                 "best": reached,
                 "optimum_found": (reached >= values.max() - 1e-9).astype(float),
                 "relative_improvement": 100 * (reached - values.mean()) / values.mean(),
             }
-            for metric, each in figures.items():
-                low, high = bootstrap_interval(each)
+            for metric, each in reported.items():
                 rows.append(
                     {
                         "task": task,
@@ -88,11 +87,7 @@ def rows_of(
                         "baseline": name in BASELINES,
                         "n": n,
                         "metric": metric,
-                        "mean": float(each.mean()),
-                        "std": float(each.std()),
-                        "seeds": len(each),
-                        "low": low,
-                        "high": high,
+                        **figures(each),
                         **({"p": p[name]} if metric == "best" and name in p else {}),
                     }
                 )
@@ -134,14 +129,14 @@ def print_rows(rows: list[dict[str, Any]]) -> None:
         for column in ("method", "seeds", *map(str, steps)):
             printed.add_column(column, justify="left" if column == "method" else "right")
         for method in dict.fromkeys(row["method"] for row in own):
-            figures = {(r["n"], r["metric"]): r for r in own if r["method"] == method}
-            cells = [_cell(figures, n) for n in steps]
-            printed.add_row(method, str(figures[steps[0], "best"]["seeds"]), *cells)
+            told = {(r["n"], r["metric"]): r for r in own if r["method"] == method}
+            cells = [_cell(told, n) for n in steps]
+            printed.add_row(method, str(told[steps[0], "best"]["seeds"]), *cells)
         console.print(printed)
 
 
-def _cell(figures: Mapping[tuple[int, str], Mapping[str, Any]], n: int) -> str:
-    best, optimum = figures[n, "best"], figures[n, "optimum_found"]
+def _cell(told: Mapping[tuple[int, str], Mapping[str, Any]], n: int) -> str:
+    best, optimum = told[n, "best"], told[n, "optimum_found"]
     p = f" p={best['p']:.1g}" if "p" in best else ""
     return f"{best['mean']:.3f} ({optimum['mean']:.2f}){p}"
 

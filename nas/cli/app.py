@@ -2,6 +2,7 @@
 
 import typer
 
+from nas.cli.bench_search import bench_search
 from nas.cli.check import check
 from nas.cli.devices import devices
 from nas.cli.doctor import doctor
@@ -18,5 +19,5 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-for command in (run, check, profile, pareto, show, export, devices, spaces, doctor):
+for command in (run, check, profile, pareto, show, export, bench_search, devices, spaces, doctor):
     app.command()(command)

@@ -8,6 +8,9 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from nas.config.schema import SpaceConfig
 from nas.objectives import METRICS, Constraint, Objective
+from nas.search import registry
+from nas.search.base import FidelitySearch
+from search_spaces.space import SearchSpace
 
 _STRICT = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 _TARGET = r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$"
@@ -24,7 +27,8 @@ class PythonEvaluatorConfig(BaseModel):
         pattern=_TARGET,
         description="`package.module:function`, importable from the folder that `nas` is started "
         "in. It is given an architecture's choices by knob name and returns its metrics by name, "
-        "or None where it can't be evaluated. The same choices must give the same metrics.",
+        "or None where it can't be evaluated. The same choices must give the same metrics. One "
+        "with an argument `fidelity` is given the share of a full evaluation as well.",
     )
 
 
@@ -76,6 +80,14 @@ class OwnConstraint(Constraint, frozen=True, validate_by_name=True, validate_by_
     def _device_where_needed(self) -> "OwnConstraint":
         return self
 
+    @model_validator(mode="after")
+    def _spread_known(self) -> "OwnConstraint":
+        if self.probability is not None:
+            raise ValueError(
+                f"an evaluator gives {self.metric} without a spread: remove `probability`"
+            )
+        return self
+
 
 class DirectSearchConfig(BaseModel):
     """How architectures are proposed."""
@@ -83,8 +95,33 @@ class DirectSearchConfig(BaseModel):
     model_config = _STRICT
 
     type: str = Field(default="auto", description="Search algorithm; docs/search.md lists them.")
-    evaluations: int = Field(default=100, ge=1, description="Architectures in all.")
+    evaluations: int = Field(
+        default=100,
+        ge=1,
+        description="Architectures in all; of successive_halving, as many full evaluations' worth.",
+    )
     batch: int = Field(default=5, ge=1, description="Architectures proposed at a time.")
+    sampler: str | None = Field(
+        default=None, description="Of optuna: tpe (the default), gp or nsga3."
+    )
+    eta: int | None = Field(
+        default=None,
+        description="Of successive_halving: one in so many goes on to the next rung, which costs "
+        "so many times as much; 3 by default.",
+    )
+    rungs: int | None = Field(
+        default=None, description="Of successive_halving: fidelities in all; 3 by default."
+    )
+
+    def create(self, space: SearchSpace, seed: int) -> FidelitySearch:
+        """The algorithm.
+
+        Raises:
+            InputError: an unknown one, or a parameter that it does not have, as `key: what`.
+        """
+        own = {"sampler": self.sampler, "eta": self.eta, "rungs": self.rungs}
+        given = {name: value for name, value in own.items() if value is not None}
+        return registry.create_any(self.type, space, seed, **given)
 
 
 class DirectExperiment(BaseModel):

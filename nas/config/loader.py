@@ -67,9 +67,18 @@ def _checked(document: Document, model: type[M]) -> M:
 
 def _search_problems(experiment: DirectExperiment, document: Document) -> Iterator[Problem]:
     name = experiment.search.type
-    if name not in algorithms.names():
-        message = f"search.type: unknown search algorithm {name!r}; "
-        yield document.problem(("search", "type"), message + hint(name, algorithms.names()))
+    known = [*algorithms.names(), *algorithms.partial_names()]
+    if name not in known:
+        message = f"search.type: unknown search algorithm {name!r}; " + hint(name, known)
+        yield document.problem(("search", "type"), message)
+    elif name in algorithms.partial_names() and experiment.evaluator.type != "python":
+        message = f"search.type: {name} needs partial evaluations, and a table has none: take "
+        yield document.problem(("search", "type"), message + "an evaluator of type python")
+    elif not _problems_of(experiment.space.create):
+        space = experiment.space.create()
+        for line in _problems_of(lambda: experiment.search.create(space, experiment.seed)):
+            key = line.split(":")[0]
+            yield document.problem(("search", key), f"search.{line}")
 
 
 def to_yaml(experiment: Experiment | DirectExperiment) -> str:

@@ -6,16 +6,25 @@ The descriptions here are what an editor shows (`experiment.schema.json`, made f
 from collections.abc import Iterable, Sequence
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from nas.config.document import Location, did_you_mean
 from nas.data.config import DataConfig
 from nas.objectives import Constraint, Objective, views
+from nas.search.registry import partial_names
 from search_spaces import registry
 from search_spaces.space import SearchSpace
 
-_MOST_OBJECTIVES = 3
+# The exact hypervolumes of a report take seconds for so many; for one more a hundred times that.
+_MOST_OBJECTIVES = 5
 _STRICT = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
@@ -127,6 +136,16 @@ class SearchConfig(BaseModel):
         default=5000, ge=4, description="Architectures in all, duplicates not counted."
     )
 
+    @field_validator("type", mode="before")
+    @classmethod
+    def _for_estimates(cls, name: Any) -> Any:
+        if name in partial_names():
+            raise ValueError(
+                f"{name} spends partial evaluations, and estimates cost nothing: it is for runs "
+                "with `evaluator: {type: python}`; take another type"
+            )
+        return name
+
     @model_validator(mode="after")
     def _one_generation_fits(self) -> Self:
         if self.population > self.evaluations:
@@ -223,7 +242,6 @@ class Experiment(BaseModel):
             if column in columns[:i]
         ]
         for device, own in views(self.objectives).items():
-            # Hypervolumes are exact for so many.
             if len(own) > _MOST_OBJECTIVES:
                 message = (
                     f"{len(own)} objectives are too many{f' for {device}' if device else ''}: "

@@ -105,7 +105,8 @@ class Results:
                 all else downwards, unless the run's objectives say otherwise.
             where: only networks that meet it: `latency_ms@cpu < 20 and macs < 1e6`.
             stage: `search` has estimates of all networks, `front` measurements of a few.
-            feasible: only networks that meet the run's constraints.
+            feasible: only networks that meet the run's constraints; those with a probability by
+                the intervals of that stage.
 
         Returns:
             `trials(stage)` of these networks with their `choices`, best in the first column first.
@@ -123,7 +124,8 @@ class Results:
         if where is not None:
             rows &= mask(where, numbers)
         if feasible:
-            G = to_G(numbers, [c for c in self.config.constraints if c.column in numbers])
+            known = [c for c in self.config.constraints if c.column in numbers]
+            G = to_G(numbers, known, _intervals(table))
             rows &= (G <= 0).all(axis=1) if G.shape[1] else True
         best = np.flatnonzero(rows)[nondominated(F[rows])]
         best = best[np.argsort(F[best, 0], kind="stable")]
@@ -207,4 +209,14 @@ def numeric(table: "DataFrame") -> dict[str, Any]:
         name: table[name].to_numpy(np.float64)
         for name in table.columns
         if name not in ("stage", "arch", "choices") and not name.endswith(_BOUNDS)
+    }
+
+
+def _intervals(table: "DataFrame") -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Bounds of the metrics that have them."""
+    ends = (".lower", ".upper")
+    return {
+        name: (table[name + ends[0]].to_numpy(float), table[name + ends[1]].to_numpy(float))
+        for name in numeric(table)
+        if all(name + end in table for end in ends)
     }

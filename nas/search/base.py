@@ -3,7 +3,7 @@
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from search_spaces.errors import InputError
 from search_spaces.space import Archs, SearchSpace
@@ -58,6 +58,55 @@ class SearchAlgorithm(Protocol):
             InputError: it belongs to another algorithm, space or version.
         """
         ...
+
+
+@runtime_checkable
+class FidelitySearch(Protocol):
+    """A search that also says how much is spent on each evaluation.
+
+    `fidelities` are shares of a full evaluation (images, epochs), ascending, the last one 1; the
+    numbers of `ask` and `tell` are positions in it. An architecture may be asked for once at each.
+    """
+
+    fidelities: tuple[float, ...]
+
+    def ask(self, n: int) -> tuple[Archs, Int[np.ndarray, " n"]]:
+        """As `SearchAlgorithm.ask`, and at which fidelity, the highest first."""
+        ...
+
+    def tell(
+        self,
+        archs: Archs,
+        rungs: Int[np.ndarray, " n"],
+        F: Float[np.ndarray, "n m"],
+        G: Float[np.ndarray, "n c"],
+    ) -> None:
+        """As `SearchAlgorithm.tell`."""
+        ...
+
+
+class AtFullFidelity:
+    """A search algorithm that knows nothing of fidelities."""
+
+    fidelities = (1.0,)
+
+    def __init__(self, algorithm: SearchAlgorithm) -> None:
+        self.algorithm = algorithm
+
+    def ask(self, n: int) -> tuple[Archs, Int[np.ndarray, " n"]]:
+        """See `FidelitySearch`."""
+        archs = self.algorithm.ask(n)
+        return archs, np.zeros(len(archs), np.int64)
+
+    def tell(
+        self,
+        archs: Archs,
+        rungs: Int[np.ndarray, " n"],  # noqa: ARG002 (there is one)
+        F: Float[np.ndarray, "n m"],
+        G: Float[np.ndarray, "n c"],
+    ) -> None:
+        """See `FidelitySearch`."""
+        self.algorithm.tell(archs, F, G)
 
 
 def check_told(

@@ -3,7 +3,7 @@
 from inspect import signature
 from typing import Any
 
-from nas.search.base import SearchAlgorithm
+from nas.search.base import AtFullFidelity, FidelitySearch, SearchAlgorithm
 from search_spaces import named
 from search_spaces.space import SearchSpace
 
@@ -18,13 +18,19 @@ _ALGORITHMS: named.Registry[type[SearchAlgorithm]] = named.Registry(
         "moead": "nas.search.moead:MOEAD",
         "nsga2": "nas.search.nsga2:NSGA2",
         "nsga3": "nas.search.nsga3:NSGA3",
+        "optuna": "nas.search.optuna_samplers:OptunaSearch",
         "parego": "nas.search.parego:ParEGO",
         "random": "nas.search.random_search:RandomSearch",
         "regularised_evolution": "nas.search.regularised_evolution:RegularisedEvolution",
         "smbo": "nas.search.smbo:SMBO",
     },
 )
+_PARTIAL: named.Registry[type[FidelitySearch]] = named.Registry(
+    "search algorithm",
+    {"successive_halving": "nas.search.successive_halving:SuccessiveHalving"},
+)
 names = _ALGORITHMS.names
+partial_names = _PARTIAL.names
 
 
 def create(
@@ -45,6 +51,22 @@ def create(
         InputError: one problem a line, each `key: what is wrong`.
     """
     return named.create(_ALGORITHMS, type, {"space": space, "seed": seed}, parameters)
+
+
+def create_any(
+    type: str,  # noqa: A002 (the key in the config)
+    space: SearchSpace,
+    seed: int,
+    **parameters: Any,
+) -> FidelitySearch:
+    """The same for evaluations that may be partial: also those of `partial_names()`.
+
+    Raises:
+        InputError: as `create`.
+    """
+    if type in partial_names():
+        return named.create(_PARTIAL, type, {"space": space, "seed": seed}, parameters)
+    return AtFullFidelity(create(type, space, seed, **parameters))
 
 
 def accepts(type: str, parameter: str) -> bool:  # noqa: A002 (the key in the config)

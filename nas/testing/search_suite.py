@@ -85,11 +85,14 @@ class SearchSuite:
     `learns` is False for a baseline that uses no evaluation. `costly` is True for an algorithm
     that is made for dear evaluations, and may take long for a proposal: it has to show what it can
     with fewer of them. `meets_constraints` is False for one that is not made for tight ones.
+    `compared` sets how it is compared with random sampling: seeds, wins needed, batches and their
+    size.
     """
 
     learns = True
     costly = False
     meets_constraints = True
+    compared: tuple[int, int, int, int] | None = None
 
     def make(self, space: SearchSpace, seed: int) -> SearchAlgorithm:
         """A fresh algorithm."""
@@ -243,7 +246,8 @@ class SearchSuite:
         if not self.learns:
             pytest.skip("a baseline")
         space = BlockSpace()
-        seeds, needed, batches, n = (6, 6, 4, 25) if self.costly else (20, 17, 12, 64)
+        usual = (6, 6, 4, 25) if self.costly else (20, 17, 12, 64)
+        seeds, needed, batches, n = self.compared or usual
         ours, random = [], []
         for seed in range(seeds):
             algorithm = self.make(space, seed)

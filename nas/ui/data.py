@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from nas.objectives import Objective
+from nas.objectives import Constraint, Objective
 from nas.pareto import mean_hypervolume
 
 
@@ -127,6 +127,7 @@ class ReportData:
         seconds: duration of each stage.
         environment: machine and versions.
         config: the resolved experiment, YAML.
+        constraints: that all networks of the front meet.
     """
 
     name: str
@@ -141,6 +142,7 @@ class ReportData:
     seconds: Mapping[str, float]
     environment: Mapping[str, Any]
     config: str
+    constraints: Sequence[Constraint] = ()
 
     @property
     def verified(self) -> list[Network]:

@@ -55,6 +55,7 @@ def gather(
         },
         environment=results.environment,
         config=(results.folder / RESOLVED).read_text(),
+        constraints=results.config.constraints,
     )
 
 

@@ -89,8 +89,32 @@ def _front(data: ReportData) -> str:
         "<p>Each point is a network that no other one beats in all objectives. Blue: as the search "
         "estimated it, the bars are the bounds of the estimate. Orange: verified at the end. Move "
         "over a point to see its architecture; <code>nas export RUN/ID</code> exports it.</p>"
-        f"{plots}{_network_table(data)}"
+        f"{_constraints(data)}{plots}{_network_table(data)}"
     )
+
+
+def _constraints(data: ReportData) -> str:
+    """Each bound in words, and how many of the verified networks keep to it."""
+    lines = []
+    for constraint in data.constraints:
+        what = quantity(constraint.column)
+        sides = (("at least", constraint.lower, 1), ("at most", constraint.upper, -1))
+        for words, bound, sign in sides:
+            if bound is None:
+                continue
+            line = f"{what.title} {words} {what.text(bound)}"
+            if constraint.probability is not None:
+                line += f" with a probability of {100 * constraint.probability:g} %"
+            known = [
+                n.measured[constraint.column]
+                for n in data.verified
+                if constraint.column in n.measured
+            ]
+            if known:
+                kept = sum(sign * (number.value - bound) >= 0 for number in known)
+                line += f": {kept} of {len(known)} verified networks keep to it"
+            lines.append(f"<li>{escape(line)}</li>")
+    return f"<p>Constraints:</p><ul>{''.join(lines)}</ul>" if lines else ""
 
 
 def _network_table(data: ReportData) -> str:

@@ -8,7 +8,10 @@ import numpy as np
 import onnxruntime
 import pytest
 
+from nas.bench_search import load_problem
 from nas.config import load
+from nas.results import open as open_run
+from nas.search.benchmark import compare
 from nas.workbench import Workbench
 from search_spaces.errors import InputError
 
@@ -89,6 +92,18 @@ def test_results_of_a_run(nas, finished):
     missing = nas("export", f"{finished}/9999")
     assert missing.returncode == 2
     assert len(missing.stderr.strip().splitlines()) == 1
+
+
+def test_searches_are_compared_on_the_estimates_of_a_run(finished):
+    """They are told what the run's own search was told."""
+    problem, _ = load_problem(finished)
+    curves = compare(problem, ["nsga2", "random"], 2, 40, 10, {}, lambda *_: None)
+    tried = open_run(finished).trials("search")
+    F, G = problem.evaluate(np.array(tried["arch"].tolist()))
+    columns = tried[[c for c in tried.columns if c == "accuracy" or c.endswith("board")]]
+    np.testing.assert_allclose(F * [-1, 1], columns.to_numpy(float), rtol=1e-12)
+    assert all((each[:, -1] > 0).all() for each in curves.values())
+    assert problem.quality(F, G) > problem.average
 
 
 def test_killed_again_and_again_it_ends_in_the_same_bytes(nas, finished, experiment, tmp_path):

@@ -119,3 +119,48 @@ def test_bounds_that_exclude_each_other_are_named(table: LatencyTable) -> None:
         both.check_reachable([few, many])
     loose = Constraint(metric="params", lower=0.5 * both.reachable("params")[0].value)
     both.check_reachable([few, loose])
+
+
+def test_chance_constraints_are_checked_by_their_quantiles(table: LatencyTable) -> None:
+    """At p = .95 the reachable minimum is the upper end of the fastest one's 90 % interval."""
+    both = costs(table)
+    fastest = both.reachable("latency_ms@fake")[0]
+    low, high = (ends[0] for ends in both.intervals(fastest.arch[None])["latency_ms@fake"])
+    assert low < fastest.value < high
+
+    def bound(upper: float, probability: float | None) -> Constraint:
+        return Constraint(metric="latency_ms", device="fake", upper=upper, probability=probability)
+
+    between = (fastest.value + high) / 2
+    both.check_reachable([bound(between, None)])
+    both.check_reachable([bound(1.001 * high, 0.95)])
+    with pytest.raises(InputError, match=f"with probability 0.95 can't .* {high:.4g}"):
+        both.check_reachable([bound(between, 0.95)])
+    slowest = both.reachable("latency_ms@fake")[1]
+    least = both.intervals(slowest.arch[None])["latency_ms@fake"][0][0]
+    between = (least + slowest.value) / 2
+    slow = Constraint(metric="latency_ms", device="fake", lower=between, probability=0.95)
+    with pytest.raises(InputError, match=r"with probability 0.95 can't be met: the maximum"):
+        both.check_reachable([slow])
+
+
+def test_chance_constraints_that_exclude_each_other(table: LatencyTable) -> None:
+    both = costs(table)
+    big = Constraint(metric="params", lower=both.reachable("params")[1].value)
+    archs = SPACE.sample(np.random.default_rng(0), 5000)
+    found = both.evaluate(archs)
+    largest = found["params"] == found["params"].max()
+    limit = 1.000001 * found["latency_ms@fake"][largest].min()
+    upper = Constraint(metric="latency_ms", device="fake", upper=limit)
+    likely = upper.model_copy(update={"probability": 0.99})
+    both.check_reachable([big, upper])
+    with pytest.raises(InputError, match=r"and latency_ms@fake <= .* with probability 0.99 can't"):
+        both.check_reachable([big, likely])
+
+
+def test_a_table_without_intervals_is_told_of(table: LatencyTable) -> None:
+    bare = costs(replace(table, networks=()))
+    bound = Constraint(metric="latency_ms", device="fake", upper=1, probability=0.9)
+    with pytest.raises(InputError, match=r"latency_ms@fake: .* no interval.* nas profile"):
+        bare.check_known([bound])
+    costs(table).check_known([bound])

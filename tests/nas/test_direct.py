@@ -28,9 +28,12 @@ SCRIPT = """
 CALLS, FAIL_AFTER, BROKEN = [], 10**9, {}
 
 def evaluate(arch):
+    return partly(arch, 1.0)
+
+def partly(arch, fidelity):
     if len(CALLS) >= FAIL_AFTER:
         raise KeyboardInterrupt
-    CALLS.append(arch)
+    CALLS.append(arch if fidelity == 1 else (arch, fidelity))
     if arch["act"] in BROKEN:
         return BROKEN[arch["act"]]
     widths = [arch[f"width{i + 1}"] for i in range(arch["depth"])]
@@ -121,6 +124,65 @@ def test_refuses_what_is_no_metric(script: Any, returned: Any, message: str) -> 
         search(experiment(script), "run")
 
 
+HALVING = FILE.replace("TARGET", "MODULE:partly").replace(
+    "{evaluations: 20, batch: 4}", "{type: successive_halving, eta: 2, evaluations: 9, batch: 5}"
+)
+
+
+def halving(script: Any) -> DirectExperiment:
+    return experiment(script, HALVING.replace("MODULE", script.__name__))
+
+
+def spent(calls: list[Any]) -> float:
+    return sum(call[1] if isinstance(call, tuple) else 1.0 for call in calls)
+
+
+def test_halving_spends_fidelities_and_keeps_full_evaluations_apart(script: Any) -> None:
+    search(halving(script), "run")
+    assert 8.0 < spent(script.CALLS) <= 9.0
+    run = open_run("run")
+    asked = [call[1] for call in script.CALLS if isinstance(call, tuple)]
+    full = [call for call in script.CALLS if isinstance(call, dict)]
+    assert {fidelity: asked.count(fidelity) for fidelity in (0.25, 0.5)} == {
+        fidelity: len(run.trials(f"fidelity {fidelity}")) for fidelity in (0.25, 0.5)
+    }
+    assert asked.count(0.25) > asked.count(0.5) > len(full) > 0
+    assert len(run.trials("search")) == len(full)
+    assert {len(c) for c in run.pareto(stage="search")["choices"]} <= {3, 4}
+    assert run.stages["search"]["spent"] == pytest.approx(spent(script.CALLS))
+
+
+@pytest.mark.parametrize("after", [0, 7, 16])
+def test_halving_goes_on_where_it_was_killed(script: Any, after: int) -> None:
+    search(halving(script), "whole")
+    whole, script.CALLS[:] = list(script.CALLS), []
+    script.FAIL_AFTER = after
+    with pytest.raises(KeyboardInterrupt):
+        search(halving(script), "killed")
+    script.FAIL_AFTER = 10**9
+    search(halving(script), "killed", resume=True)
+    assert whole == script.CALLS
+    journals = [Path(run, "search", "journal.jsonl").read_text() for run in ("whole", "killed")]
+    assert journals[0] == journals[1]
+
+
+def test_halving_needs_a_function_that_takes_a_fidelity(script: Any) -> None:
+    what = experiment(script, HALVING.replace("MODULE:partly", "TARGET"))
+    with pytest.raises(InputError, match="takes no argument `fidelity`"):
+        search(what, "run")
+
+
+def test_halving_that_reached_no_full_evaluation_says_so(script: Any) -> None:
+    text = HALVING.replace("MODULE", script.__name__).replace("evaluations: 9", "evaluations: 1")
+    with pytest.raises(RunError, match="no architecture was evaluated in full"):
+        search(experiment(script, text), "run")
+
+
+def test_a_fidelity_is_full_where_the_search_knows_none(script: Any) -> None:
+    search(experiment(script, FILE.replace("TARGET", f"{script.__name__}:partly")), "run")
+    assert len(script.CALLS) == spent(script.CALLS) == 20
+
+
 def test_says_that_nothing_is_feasible(script: Any) -> None:
     with pytest.raises(RunError, match="none of the 20 architectures evaluated meets"):
         search(experiment(script, FILE.replace("max: 40", "max: 4")), "run")
@@ -144,6 +206,17 @@ def test_replays_a_table(script: Any, tmp_path: Path) -> None:
         (", goal: min", "", "cost needs a goal"),
         ("{evaluations", "{type: atuo, evaluations", "unknown search algorithm 'atuo'; did you"),
         ("TARGET", "nowhere", "evaluator.target: must match"),
+        ("{evaluations", "{sampler: tpe, evaluations", "search.sampler: unknown key 'sampler' of"),
+        ("{evaluations", "{type: optuna, sampler: tep, evaluations", "did you mean 'tpe'?"),
+        ("{evaluations", "{type: successive_halving, eta: 1, evaluations", "eta: must be at least"),
+        (
+            '{type: python, target: "TARGET"}\nobjectives: [{metric: accuracy}, {metric: cost, '
+            "goal: min}]\nconstraints: [{metric: cost, max: 40}]\nsearch: {",
+            "{type: table, file: t.csv}\nobjectives: [{metric: accuracy}]\n"
+            "search: {type: successive_halving, ",
+            "search.type: successive_halving needs partial evaluations",
+        ),
+        ("max: 40", "max: 40, probability: 0.9", "gives cost without a spread: remove"),
     ],
 )
 def test_says_what_is_wrong_with_the_file(script: Any, old: str, new: str, message: str) -> None:

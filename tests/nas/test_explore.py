@@ -1,7 +1,10 @@
 import numpy as np
+import pytest
 
-from nas.explore import shared_out
+from nas.config import Experiment
+from nas.explore import matrices, shared_out
 from nas.pareto import nondominated
+from nas.trials import Batch
 
 
 def front_rows(F: np.ndarray) -> set[int]:
@@ -30,3 +33,30 @@ def test_every_view_and_all_together_get_a_share() -> None:
 def test_a_row_that_ties_in_its_view_is_on_the_joint_front() -> None:
     F = np.array([[0.0, 0.0, 2.0], [0.0, 0.0, 1.0], [1.0, 1.0, 1.0]])
     assert shared_out(F, [[0, 1], [0, 2]], 3).tolist() == [1]
+
+
+def test_the_search_keeps_to_probabilities() -> None:
+    likely = {"metric": "accuracy", "min": 0.8, "probability": 0.95}
+    experiment = Experiment.model_validate(
+        {
+            "name": "likely",
+            "space": {"type": "mobilenet_v3"},
+            "data": {"type": "digits"},
+            "supernet": {"epochs": 1},
+            "devices": ["cpu"],
+            "objectives": [{"metric": "macs"}],
+            "constraints": [likely],
+        }
+    )
+    accuracy, macs = np.array([0.85, 0.85]), np.array([1.0, 2.0])
+    half = np.array([0.04, 0.06])
+    batch = Batch(
+        "search",
+        np.zeros((2, 3), np.int64),
+        {"accuracy": accuracy, "macs": macs},
+        {"accuracy": "predicted", "macs": "counted"},
+        {"accuracy": (accuracy - half, accuracy + half)},
+    )
+    F, G = matrices(experiment, batch)
+    assert F.tolist() == [[1.0], [2.0]]
+    assert G[:, 0].tolist() == pytest.approx([-0.01 / 0.8, 0.01 / 0.8])

@@ -58,6 +58,9 @@ def test_wrong_objectives(data: dict[str, Any], problem: str) -> None:
         ({"min": 3, "max": 2}, "no macs is at least 3 and at most 2: raise `max` or lower `min`"),
         ({"max": float("nan")}, "Input should be a finite number"),
         ({"maximum": 3}, "Extra inputs are not permitted"),
+        ({"max": 3, "probability": 0.9}, "macs is counted and has no spread: remove `probability`"),
+        ({"max": 3, "probability": 1.0}, "Input should be less than 1"),
+        ({"max": 3, "probability": 0.2}, "Input should be greater than or equal to 0.5"),
     ],
 )
 def test_wrong_bounds(bounds: dict[str, Any], problem: str) -> None:
@@ -111,6 +114,29 @@ def test_bounds_of_zero_and_below() -> None:
     values = {"macs": np.array([-3.0, -1.0])}
     G = to_G(values, [Constraint(metric="macs", upper=-2), Constraint(metric="macs", lower=0)])
     assert G.tolist() == [[-0.5, 3.0], [0.5, 1.0]]
+
+
+def test_chance_constraints_hold_as_often_as_they_say() -> None:
+    """Metrics drawn from the estimates' intervals keep to a bound with its probability or more."""
+    rng = np.random.default_rng(0)
+    mean, std = rng.uniform(4, 10, 400), rng.uniform(0.1, 2, 400)
+    half = 1.6448536 * std
+    intervals = {"latency_ms@cpu": (mean - half, mean + half)}
+    drawn = mean[:, None] + std[:, None] * rng.standard_normal((400, 4000))
+    for probability in (0.5, 0.8, 0.95, 0.99):
+        for bounds, holds in (({"upper": 8}, drawn <= 8), ({"lower": 6}, drawn >= 6)):
+            bound = Constraint(metric="latency_ms", device="cpu", probability=probability, **bounds)
+            feasible = to_G({"latency_ms@cpu": mean}, [bound], intervals)[:, 0] <= 0
+            share = holds.mean(axis=1)
+            assert 50 < feasible.sum() < 350
+            assert share[feasible].min() >= probability - 0.03
+            assert share[~feasible].max() <= probability + 0.03
+
+
+def test_what_is_certain_is_compared_as_it_is() -> None:
+    bound = Constraint(metric="accuracy", lower=0.85, probability=0.99)
+    plain = Constraint(metric="accuracy", lower=0.85)
+    assert np.array_equal(to_G(METRIC_VALUES, [bound]), to_G(METRIC_VALUES, [plain]))
 
 
 def test_no_constraints() -> None:

@@ -109,9 +109,16 @@ def test_hypervolume_ignores_order_and_dominated_points(F: np.ndarray, random) -
     assert hypervolume(F[:, [2, 0, 1]], reference[[2, 0, 1]]) == pytest.approx(volume)
 
 
-def test_hypervolume_names_its_limit() -> None:
-    with pytest.raises(NotImplementedError, match="up to 3 objectives, got 4"):
-        hypervolume(np.zeros((1, 4)), np.ones(4))
+@pytest.mark.parametrize("m", [4, 5])
+def test_hypervolume_in_more_than_three_objectives(m: int) -> None:
+    """What all points share in the last objectives is a factor, wherever they stand."""
+    F = np.random.default_rng(m).random((60, 3))
+    reference = np.array([0.9, 1.0, 0.8])
+    wanted = hypervolume(F, reference) * 0.5 ** (m - 3)
+    wide = np.concatenate([np.full((60, m - 3), 0.25), F], axis=1)
+    corner = np.concatenate([np.full(m - 3, 0.75), reference])
+    assert hypervolume(wide, corner) == pytest.approx(wanted)
+    assert hypervolume(wide + 1, corner) == 0.0
 
 
 def test_failed_evaluations_are_refused() -> None:

@@ -151,6 +151,16 @@ def test_a_good_file_gives_its_values_and_the_defaults(write: Write) -> None:
             "constraints: [{metric: macs, maxx: 5}]\nsearch:\n",
             "demo.yaml:11: constraints.0.maxx: unknown key 'maxx'; did you mean 'max'?",
         ),
+        (
+            "search:\n",
+            "search:\n  type: successive_halving\n",
+            "demo.yaml:12: search.type: successive_halving spends partial evaluations, and",
+        ),
+        (
+            "search:\n",
+            "constraints: [{metric: macs, max: 5, probability: 0.9}]\nsearch:\n",
+            "demo.yaml:11: constraints.0: macs is counted and has no spread: remove `probability`",
+        ),
     ],
 )
 def test_one_mistake_gives_one_line_at_its_place(
@@ -174,10 +184,12 @@ def test_yaml_beyond_plain_values_is_refused(problems: Problems, new: str, expec
     assert [line for line in problems("name: demo", new) if line.startswith(expected)]
 
 
-def test_a_device_has_three_objectives_at_most(problems: Problems) -> None:
-    three = "metric: accuracy}\n  - {metric: macs}\n  - {metric: params"
-    (line,) = problems("metric: accuracy", three)
-    assert "4 objectives are too many for cpu: at most 3" in line
+def test_a_device_has_five_objectives_at_most(write: Write, problems: Problems) -> None:
+    five = "  - {metric: macs}\n  - {metric: params}\n  - {metric: energy_mj, device: cpu}\n"
+    text = Path(write()).read_text(encoding="utf-8").replace("search:", five + "search:")
+    assert len(load(write(text)).objectives) == 5
+    (line,) = problems("search:", five + "  - {metric: peak_sram_kib, device: cpu}\nsearch:")
+    assert "6 objectives are too many for cpu: at most 5" in line
 
 
 def test_an_unknown_device_is_named_with_those_that_exist(problems: Problems) -> None:

@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -48,6 +49,20 @@ def test_the_front_keeps_to_the_objectives_and_constraints_of_the_run(run):
     assert front["accuracy.source"].tolist() == ["predicted"] * 3
     assert front["choices"].iloc[0] == run.space.decode(np.array(front["arch"].iloc[0]))
     assert run.pareto(feasible=False).index.tolist() == [4, 3, 2, 1]
+
+
+def test_a_probability_counts_the_intervals_of_a_stage(run, tmp_path):
+    """By the upper ends of the 90 % intervals: 3.0 +10 % is beyond 3.2, 2.5 is not."""
+    folder = tmp_path / "likely"
+    shutil.copytree(run.folder, folder)
+    config = folder / "config.resolved.yaml"
+    config.write_text(_CONFIG.replace("max: 3.5", "max: 3.2, probability: 0.95"))
+    likely = nas.results.open(folder)
+    assert likely.pareto().index.tolist() == [2, 1]
+    # What was measured has no interval here and is compared as it is.
+    assert likely.pareto(stage="front").index.tolist() == [2, 1]
+    config.write_text(_CONFIG.replace("max: 3.5", "max: 3.2"))
+    assert nas.results.open(folder).pareto().index.tolist() == [3, 2, 1]
 
 
 def test_columns_and_conditions_are_chosen_by_the_caller(run):

@@ -5,7 +5,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from nas.objectives import Objective
+from nas.objectives import Constraint, Objective
 from nas.ui.data import (
     Comparison,
     Network,
@@ -187,3 +187,11 @@ def test_units_are_told_and_unknown_columns_are_left_as_they_are():
     assert quantity("macs").text(3_250_000) == "3.250 M"
     assert quantity("zen_score@cpu").text(1.5) == "1.500"
     assert quantity("macs").text(2_345_600_000) == "2346 M"
+
+
+def test_constraints_are_told_with_how_many_keep_to_them(data: ReportData) -> None:
+    likely = Constraint(metric="latency_ms", device="cpu", upper=1.0, probability=0.95)
+    page = render_report(replace(data, constraints=[likely]))
+    line = "latency on cpu at most 1.000 ms with a probability of 95 %: 1 of 2 verified networks"
+    assert line in page
+    assert "Constraints:" not in render_report(data)

@@ -18,6 +18,18 @@ def bootstrap_interval(values: Float[np.ndarray, " s"], seed: int = 0) -> tuple[
     return float(low), float(high)
 
 
+def figures(values: Float[np.ndarray, " s"]) -> dict[str, float | int]:
+    """What a table tells of a value a seed: mean, spread and the ends of the bootstrap interval."""
+    low, high = bootstrap_interval(values)
+    return {
+        "mean": float(values.mean()),
+        "std": float(values.std()),
+        "seeds": len(values),
+        "low": low,
+        "high": high,
+    }
+
+
 def holm(p: Mapping[str, float]) -> dict[str, float]:
     """Adjusted p-values (Holm 1979): the probability of any false claim is at most the level."""
     adjusted, worst = {}, 0.0
