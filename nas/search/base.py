@@ -60,6 +60,17 @@ class SearchAlgorithm(Protocol):
         ...
 
 
+@runtime_checkable
+class Restrictable(Protocol):
+    """An algorithm that can be kept to some architectures of its space."""
+
+    def restrict(self, archs: Archs) -> None:
+        """Ask for none but these; to be said before the first `ask`, and again after a state was
+        loaded.
+        """
+        ...
+
+
 def check_told(
     space: SearchSpace,
     archs: Archs,

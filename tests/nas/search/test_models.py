@@ -4,47 +4,12 @@ import pytest
 from nas.pareto import hypervolume, nondominated
 from nas.search.acquisition import area_gains
 from nas.search.models import Models
-from nas.search.surrogate import FeatureMap, Posterior, fit_hyperparameters
 from nas.search.told import Told
 from nas.testing.search_suite import BlockSpace
 
 SPACE = BlockSpace()
 RNG = np.random.default_rng(0)
 ARCHS = RNG.permutation(np.unique(SPACE.sample(RNG, 120), axis=0))
-Y = SPACE.objectives(ARCHS)[:, 0]
-Y = (Y - Y.mean()) / Y.std()
-
-
-def test_ranks_what_it_has_not_seen() -> None:
-    x = FeatureMap(SPACE)(ARCHS)
-    train = np.arange(len(ARCHS)) % 2 == 0
-    hyper = fit_hyperparameters(x.rows(train), Y[train])
-    posterior = Posterior(hyper, x.rows(train), Y[train])
-    mean, std = posterior.marginals(x.rows(~train))
-    assert np.corrcoef(mean, Y[~train])[0, 1] > 0.7
-    assert np.mean(np.abs(mean - Y[~train]) < 2.6 * std + 0.3) > 0.9
-    np.testing.assert_allclose(posterior.mean(x.rows(~train)), mean, atol=1e-9)
-    single = posterior.mean(x.rows(~train).single())
-    assert single.dtype == np.float32
-    np.testing.assert_allclose(single, mean, atol=1e-3)
-
-
-def test_left_out_predictions_are_those_of_models_without_the_label() -> None:
-    x = FeatureMap(SPACE)(ARCHS[:30])
-    hyper = fit_hyperparameters(x, Y[:30])
-    rest = np.arange(30) != 7
-    without = Posterior(hyper, x.rows(rest), Y[:30][rest]).mean(x.rows([7]))
-    np.testing.assert_allclose(Posterior(hyper, x, Y[:30]).left_out[7], without[0], rtol=1e-6)
-
-
-def test_samples_have_the_posterior_moments() -> None:
-    x = FeatureMap(SPACE)(ARCHS)
-    posterior = Posterior(fit_hyperparameters(x.rows(slice(40)), Y[:40]), x.rows(slice(40)), Y[:40])
-    new = x.rows(slice(40, 50))
-    draws = posterior.draws(np.random.default_rng(1), new, 20_000)
-    mean, std = posterior.marginals(new)
-    np.testing.assert_allclose(draws.mean(0), mean, atol=0.04)
-    np.testing.assert_allclose(draws.std(0), std, rtol=0.03)
 
 
 @pytest.mark.parametrize("n", [0, 1, 30])
