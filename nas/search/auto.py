@@ -56,6 +56,11 @@ class Auto(HistorySearch):
         super().__init__(space, seed)
         self.first_fit = start or min(max(10, len(space.knobs) // 2), 30)
 
+    def restrict(self, archs: Archs) -> None:
+        """See `Restrictable`."""
+        super().restrict(archs)
+        self.__dict__.pop("_pool", None)
+
     def start(self, rng: np.random.Generator, proposals: Proposals) -> None:  # noqa: ARG002
         """The design."""
         proposals.fill(lambda _, __: self._design, 1)

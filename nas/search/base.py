@@ -65,8 +65,8 @@ class Restrictable(Protocol):
     """An algorithm that can be kept to some architectures of its space."""
 
     def restrict(self, archs: Archs) -> None:
-        """Ask for none but these; to be said before the first `ask`, and again after a state was
-        loaded.
+        """Ask for none but these from now on; no state holds them, so that they have to be said
+        again where one was loaded.
         """
         ...
 

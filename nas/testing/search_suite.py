@@ -191,13 +191,16 @@ class SearchSuite:
         assert not told & set(map(tuple, archs.tolist()))
 
     def test_keeps_to_a_list(self) -> None:
-        """Restricted to some architectures it asks for all of them, and for no others."""
+        """Restricted to some architectures, then to more, it asks for all of them and no others."""
         space, algorithm = BlockSpace(), self.make(BlockSpace(), 0)
         if not isinstance(algorithm, Restrictable):
             pytest.skip("can't be restricted")
         listed = np.unique(space.sample(np.random.default_rng(0), 70), axis=0)
+        algorithm.restrict(listed[:30])
+        asked = [run(algorithm, space, 5)]
+        assert set(map(tuple, asked[0].tolist())) <= set(map(tuple, listed[:30].tolist()))
         algorithm.restrict(listed)
-        asked = [run(algorithm, space, n) for n in (5, 20, 20, 100)]
+        asked += [run(algorithm, space, n) for n in (20, 20, 100)]
         assert list(map(len, asked)) == [5, 20, 20, len(listed) - 45]
         assert np.array_equal(np.unique(np.concatenate(asked), axis=0), listed)
         assert len(algorithm.ask(3)) == 0
