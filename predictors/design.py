@@ -2,14 +2,14 @@
 
 Arthur & Vassilvitskii, "k-means++: The Advantages of Careful Seeding", SODA 2007: each next one is
 drawn with a probability that grows with the square of its distance from those chosen before. The
-farthest alone would be the odd ones out.
+farthest alone would be the odd ones out: they tell a search more, a predictor less.
 """
 
 import numpy as np
 from jaxtyping import Float64, Int
 from threadpoolctl import threadpool_limits
 
-from predictors.gaussian_process import scaling_of
+from predictors.scaling import scaling_of
 from search_spaces.errors import InputError
 from search_spaces.space import Archs, SearchSpace
 
@@ -36,6 +36,26 @@ def spread_labels(
     # One thread, so that the same draws follow again when a run is resumed.
     with threadpool_limits(1, "blas"):
         return _seeds(scaling_of(space)(candidates), n, seed)
+
+
+def farthest_first(
+    space: SearchSpace, candidates: Archs, n: int, seed: int
+) -> Int[np.ndarray, " chosen"]:
+    """Rows of at most `n` candidates, each the farthest from those before it.
+
+    Args:
+        space: where they come from.
+        candidates: architectures.
+        n: how many to choose.
+        seed: of the first.
+    """
+    x = scaling_of(space)(candidates)
+    chosen = [int(np.random.default_rng(seed).integers(len(x)))]
+    distance = _squared(x, x[chosen])[0]
+    while len(chosen) < min(n, len(x)):
+        chosen.append(int(np.argmax(distance)))
+        distance = np.minimum(distance, _squared(x, x[chosen[-1:]])[0])
+    return np.array(chosen)
 
 
 def _seeds(x: Float64[np.ndarray, "m f"], n: int, seed: int) -> Int[np.ndarray, " n"]:

@@ -6,8 +6,7 @@ to the labels' units.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from functools import lru_cache
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -15,18 +14,16 @@ from jaxtyping import Float, Float64, Int
 from threadpoolctl import threadpool_limits
 
 from predictors import matern
-from predictors.base import MacsOf, Prediction
+from predictors.base import Prediction
 from predictors.calibration import least_std, scale_90
-from predictors.descriptors import descriptors_of
 from predictors.feature_predictor import FeaturePredictor
 from predictors.labels import folds
 from predictors.metrics import kendall_tau
+from predictors.process import Process, condition
+from predictors.scaling import Scaling, scaling_of
 from predictors.warp import FitScale, Warp, linear_warp, rank_warp
-from search_spaces.space import Archs, SearchSpace
+from search_spaces.space import Archs
 
-_SAMPLE = 2_000
-# Rows at a time: their covariances with the labelled rows stay in the cache.
-_CHUNK = 2_048
 # Labels that the hyper-parameters are fitted to; all of them are used for estimates.
 _MOST_FITTED = 300
 _FOLDS = 8
@@ -34,82 +31,47 @@ _FOLDS = 8
 
 @dataclass(frozen=True)
 class ProcessModel:
-    """A Gaussian process conditioned on labels.
+    """A Gaussian process of the scores of labels, and the way back to the labels.
 
     Args:
-        x: features of the labelled rows.
-        groups: number of each feature's group.
-        linear: 1 for the features of the linear part, 0 for the others.
-        hyper: of the covariance.
-        weights: of the labelled rows in the mean.
-        root: `root @ root.T` is the inverse covariance of the labels.
+        process: given the scores.
         warp: from scores to labels.
-        scale: factor that makes the central 90 % interval hold 90 % of unseen labels.
         least: lower limit of the spread.
+        scale: factor that makes the central 90 % interval hold 90 % of unseen labels.
         unseen_kendall: Kendall's tau on folds of the labels that the process did not see.
     """
 
-    x: Float64[np.ndarray, "n f"]
-    groups: Int[np.ndarray, " f"]
-    linear: Float64[np.ndarray, " f"]
-    hyper: matern.Hyperparameters
-    weights: Float64[np.ndarray, " n"]
-    root: Float64[np.ndarray, "n n"]
+    process: Process
     warp: Warp
-    scale: float
     least: float
-    unseen_kendall: float
+    scale: float = 1.0
+    unseen_kendall: float = 0.0
 
     def predict(self, x: Float[np.ndarray, "q f"]) -> Prediction:
         """Estimates and spread for rows of features."""
-        mean, variance = np.empty(len(x)), np.empty(len(x))
-        labelled, root = self.x.astype(np.float32), self.root.astype(np.float32)
-        own = self.hyper.signal + 1 + np.square(x) @ self.linear * self.hyper.slope
-        for start in range(0, len(x), _CHUNK):
-            part = slice(start, start + _CHUNK)
-            rows = x[part].astype(np.float32)
-            k = matern.covariance(self.hyper, rows, labelled, self.groups, self.linear)
-            mean[part] = k @ self.weights
-            variance[part] = own[part] - np.square(k @ root).sum(1)
-        std = np.sqrt(np.maximum(variance, 0) + self.hyper.noise)
-        raw = self.warp.to_label_units(mean, std)
+        mean, variance = self.process.marginals(x.astype(np.float32))
+        raw = self.warp.to_label_units(mean, np.sqrt(variance + self.process.hyper.noise))
         return Prediction(raw.mean, np.maximum(self.scale * raw.std, self.least))
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Everything needed to rebuild the model."""
-        hyper = {name: np.array(value) for name, value in vars(self.hyper).items()}
-        own = {name: np.array(value) for name, value in vars(self).items() if name in _PLAIN}
-        return {
-            **own,
-            **{f"hyper.{name}": value for name, value in hyper.items()},
-            **{f"warp.{name}": value for name, value in vars(self.warp).items()},
-        }
-
-
-_PLAIN = ("x", "groups", "linear", "weights", "root", "scale", "least", "unseen_kendall")
+        out = {name: np.array(getattr(self, name)) for name in ("least", "scale", "unseen_kendall")}
+        parts = {"process": self.process, "hyper": self.process.hyper, "warp": self.warp}
+        for part, holder in parts.items():
+            values = {field.name: getattr(holder, field.name) for field in fields(holder)}
+            values.pop("hyper", None)
+            out |= {f"{part}.{name}": np.array(value) for name, value in values.items()}
+        return out
 
 
 class GaussianProcess(FeaturePredictor[ProcessModel]):
-    """Gaussian process with a Matérn kernel on the descriptors, and a linear part.
-
-    Args:
-        space: where the architectures come from; it must draw its networks.
-        seed: of the held-out choice, and of the labels that the hyper-parameters are fitted to.
-        macs: MACs of architectures, for the baseline in the report.
-        holdout: share of the labelled architectures that only the report's models don't see.
-    """
+    """Gaussian process with a Matérn kernel on the descriptors, and a linear part."""
 
     type = "gaussian_process"
 
-    def __init__(
-        self,
-        space: SearchSpace,
-        seed: int = 0,
-        macs: MacsOf | None = None,
-        holdout: float = 0.2,
-    ) -> None:
-        super().__init__(space, seed, macs, holdout)
-        self._scaling = scaling_of(space)
+    @property
+    def _scaling(self) -> Scaling:
+        return scaling_of(self.space)
 
     def features(self, archs: Archs) -> Float64[np.ndarray, "n f"]:
         """The descriptors, each group of them with unit variance over the space."""
@@ -130,7 +92,7 @@ class GaussianProcess(FeaturePredictor[ProcessModel]):
         if np.all(y == y[0]):
             flat = Warp(np.array([-1.0, 1.0]), np.array([y[0], y[0]]))
             hyper = matern.Hyperparameters(1.0, 1.0, 1.0, np.ones(len(set(self._scaling.groups))))
-            return self._condition(x, np.zeros(len(y)), hyper, flat, least_std(y))
+            return ProcessModel(self._condition(x, np.zeros(len(y)), hyper), flat, least_std(y))
         # Threads that wait for one another cost more than such small matrices take.
         with threadpool_limits(1, "blas"):
             return self._fit_best(x, y, folds(groups, _FOLDS, self.seed))
@@ -152,8 +114,7 @@ class GaussianProcess(FeaturePredictor[ProcessModel]):
                 best = tau, hyper, fit_scale, scale_90(y - unseen.mean, unseen.std)
         tau, hyper, fit_scale, scale = best
         warp, z = fit_scale(y)
-        model = self._condition(x, z, hyper, warp, least_std(y))
-        return replace(model, scale=scale, unseen_kendall=tau)
+        return ProcessModel(self._condition(x, z, hyper), warp, least_std(y), scale, tau)
 
     def _unseen(
         self,
@@ -169,7 +130,7 @@ class GaussianProcess(FeaturePredictor[ProcessModel]):
             out = fold == i
             seen = y[~out]
             warp, z = fit_scale(seen)
-            model = self._condition(x[~out], z, hyper, warp, least_std(y))
+            model = ProcessModel(self._condition(x[~out], z, hyper), warp, least_std(y))
             found = model.predict(x[out])
             mean[out], std[out] = found.mean, found.std
         return Prediction(mean, std)
@@ -179,68 +140,15 @@ class GaussianProcess(FeaturePredictor[ProcessModel]):
         x: Float64[np.ndarray, "n f"],
         z: Float64[np.ndarray, " n"],
         hyper: matern.Hyperparameters,
-        warp: Warp,
-        least: float,
-    ) -> ProcessModel:
-        """The process given the scores of labelled rows, its spread not yet calibrated."""
-        from scipy.linalg import cholesky, solve_triangular
-
-        fixed = (self._scaling.groups, self._scaling.linear)
-        covariance = matern.covariance(hyper, x, x, *fixed)
-        lower = cholesky(covariance + hyper.noise * np.eye(len(z)), lower=True)
-        root = solve_triangular(lower, np.eye(len(z)), lower=True).T
-        weights = root @ (root.T @ z)
-        return ProcessModel(x, *fixed, hyper, weights, root, warp, 1.0, least, 0.0)
+    ) -> Process:
+        return condition(x, z, self._scaling.groups, self._scaling.linear, hyper)
 
     def read_model(self, arrays: Mapping[str, np.ndarray]) -> ProcessModel:
         """The model of stored arrays."""
-        parts: dict[str, dict[str, Any]] = {"": {}, "hyper": {}, "warp": {}}
+        parts: dict[str, dict[str, Any]] = {"": {}, "process": {}, "hyper": {}, "warp": {}}
         for name, value in arrays.items():
             part, _, rest = name.rpartition(".")
-            parts[part][rest] = value
-        numbers = {k: parts["hyper"].pop(k).item() for k in ("signal", "slope", "noise")}
-        plain: dict[str, Any] = {k: v if v.ndim else v.item() for k, v in parts[""].items()}
-        return ProcessModel(
-            hyper=matern.Hyperparameters(**numbers, **parts["hyper"]),
-            warp=Warp(**parts["warp"]),
-            **plain,
-        )
-
-
-class Scaling:
-    """Descriptors on the scale of the kernel, by their spread over the space.
-
-    Columns in units of their own are standardised; sequences and choices keep their common unit.
-    Where there are cells they tell all, and choices would only blur that equal cells are equal.
-
-    Args:
-        space: where the architectures come from.
-    """
-
-    def __init__(self, space: SearchSpace) -> None:
-        self._descriptors = descriptors_of(space)
-        names = self._descriptors.groups
-        wholes = ("cells", "sequences") if "cells" in names else ("stages", "choices")
-        wholes = tuple(whole for whole in wholes if whole in names)
-        merged = np.array(["cells" if "cells" in wholes and n == "stages" else n for n in names])
-        self._columns = np.flatnonzero(np.isin(merged, wholes))
-        self.groups = np.array([wholes.index(name) for name in merged[self._columns]])
-        self.linear = (self.groups == 0).astype(np.float64)
-        sample = self._raw(space.sample(np.random.default_rng(0), _SAMPLE))
-        spread = np.where(np.isin(merged[self._columns], ("cells", "stages")), sample.std(0), 1.0)
-        self._center, self._spread = sample.mean(0), spread
-        scaled = self(space.sample(np.random.default_rng(0), _SAMPLE))
-        total = np.array([scaled[:, self.groups == g].var(0).sum() for g in range(len(wholes))])
-        self._spread = spread * np.sqrt(total)[self.groups]
-
-    def _raw(self, archs: Archs) -> Float64[np.ndarray, "n f"]:
-        return self._descriptors(archs)[:, self._columns]
-
-    def __call__(self, archs: Archs) -> Float64[np.ndarray, "n f"]:
-        return (self._raw(archs) - self._center[None, :]) / self._spread[None, :]
-
-
-@lru_cache(maxsize=8)
-def scaling_of(space: SearchSpace) -> Scaling:
-    """The scaling of a space, worked out once."""
-    return Scaling(space)
+            parts[part][rest] = value if value.ndim else value.item()
+        hyper = matern.Hyperparameters(**parts["hyper"])
+        process = Process(hyper=hyper, **parts["process"])
+        return ProcessModel(process, Warp(**parts["warp"]), **parts[""])

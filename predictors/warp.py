@@ -59,14 +59,21 @@ def linear_warp(y: Vector) -> tuple[Warp, Vector]:
     return Warp(ends, center + unit * ends), (y - center) / unit
 
 
-def rank_warp(y: Vector) -> tuple[Warp, Vector]:
-    """The normal scores of the labels' ranks; equal labels have equal scores."""
+def normal_scores(y: Vector) -> Vector:
+    """Ranks as quantiles of the normal distribution, of unit variance: outliers and plateaus lose
+    their weight; labels that are all alike are 0.
+    """
     from scipy.stats import norm, rankdata
 
+    scores = norm.ppf((rankdata(y) - 0.5) / len(y))
+    return scores / (scores.std() or 1.0)
+
+
+def rank_warp(y: Vector) -> tuple[Warp, Vector]:
+    """The normal scores of the labels' ranks; equal labels have equal scores."""
     if np.all(y == y[0]):
         return linear_warp(y)
-    scores = norm.ppf((rankdata(y) - 0.5) / len(y))
-    scores /= scores.std()
+    scores = normal_scores(y)
     values, first = np.unique(y, return_index=True)
     own = scores[first]
     if len(values) > _KNOTS:

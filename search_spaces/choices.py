@@ -11,7 +11,7 @@ from search_spaces.registry import PARAMETERS
 from search_spaces.space import Knob, SearchSpace
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Choices(SearchSpace):
     """Knobs and when they are read; what they mean is known to the evaluator alone.
 
@@ -59,6 +59,19 @@ class Choices(SearchSpace):
         if problems:
             raise InputError(problems)
         _ = self.knobs
+
+    def __eq__(self, other: object) -> bool:
+        """The same knobs in the same order, read under the same conditions."""
+        return isinstance(other, Choices) and self._key == other._key
+
+    def __hash__(self) -> int:
+        """Spaces are looked up by what they are."""
+        return hash(self._key)
+
+    @cached_property
+    def _key(self) -> tuple:
+        when = tuple((knob, tuple(others.items())) for knob, others in self.when.items())
+        return self.knobs, when
 
     @cached_property
     def knobs(self) -> tuple[Knob, ...]:

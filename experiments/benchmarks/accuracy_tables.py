@@ -50,6 +50,7 @@ class ColumnSpace(SearchSpace):
 
     name = "columns"
     version = 1
+    has_networks = False
 
     columns: tuple[tuple[str, tuple[float, ...]], ...]
 

@@ -9,13 +9,16 @@ hundred; what it returns is one network. `violations` is the share of searches w
 truly slower than the bound, `regret` how far its accuracy lies below the best of all networks that
 are truly within it, in percentage points (0 where a network that is too slow is better than that).
 
-`ours` measures seven networks that `Transfer.choose` chooses, and searches with `auto` among those
-whose latency is below the bound with a probability of .9. The best of them are measured, three at
-most, each measurement is learned from, and the first that holds the bound is returned; after three
-failures the best of those that hold it with .99. `ours_unmeasured` spends all ten on the transfer
-and returns its best as it is. Baselines: `random` has the latencies of `ours` and evaluates random
-networks; `ridge` and `macs` search with `auto` as well, with a ridge regression on the sources' log
-latencies or with MACs at the rate of ten random networks, and take these as the truth.
+`ours` measures six networks that `Transfer.choose` chooses, and searches with `auto`. For each
+batch it draws a probability, and only networks may be proposed that hold the bound with as much: a
+sample of where the bound lies among the estimates, whose errors go together. After each third of
+the search, and once more in the end, one of the evaluated networks is measured, the one of largest
+expected gain: the probability of holding the bound times the accuracy above the best that is known
+to hold it. The estimates follow. The best is returned that was measured below the bound, or holds
+it with a probability of .99. `ours_unmeasured` spends all ten on the transfer and returns the best
+of those that hold the bound with .9. Baselines: `random` is `ours` with random networks in the
+place of `auto`; `ridge` and `macs` search with `auto` as well, with a ridge regression on the
+sources' log latencies or with MACs at the rate of ten random networks, and take these as the truth.
 """
 
 import argparse
@@ -37,14 +40,16 @@ from experiments.benchmarks.latency_transfer import Case
 from experiments.benchmarks.published_tables import chosen, load_table
 from nas.environment import environment
 from nas.search import registry
+from nas.search.base import SearchAlgorithm
 from nas.search.tabular import Table, replay
 from predictors.ridge_regression import fit_ridge
 from search_spaces.errors import InputError
 
 METHODS = ("ours", "ours_unmeasured", "ridge", "random", "macs")
 _BASELINES = ("ridge", "random", "macs")
-_MEASURED_LAST = 3
-_LIKELY, _SURE = norm.ppf([0.9, 0.99])
+_MEASURED_LAST = 4
+# Probabilities of holding the bound from which on a network may be returned unmeasured.
+_LIKELY, _SURE = 0.9, 0.99
 _BATCH = 5
 
 Rows = Int[np.ndarray, " r"]
@@ -70,8 +75,12 @@ class Problem:
     latencies: int
     queries: int
 
-    def search(self, algorithm: str, seed: int, allowed: Bool[np.ndarray, " n"]) -> Rows:
-        """Networks that were evaluated, all of them allowed, the most accurate first."""
+    def search(
+        self, algorithm: SearchAlgorithm, allowed: Bool[np.ndarray, " n"], queries: int
+    ) -> Rows:
+        """Networks that were evaluated, all of them allowed; the algorithm goes on from what it was
+        told.
+        """
         rows = np.flatnonzero(allowed)
         if not len(rows):
             return rows
@@ -85,9 +94,11 @@ class Problem:
         def matrices(columns: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
             return -columns["accuracy"][:, None], np.zeros((len(columns["accuracy"]), 0))
 
-        search = registry.create(algorithm, self.table.space, seed)
-        found = rows[replay(part, search, matrices, self.queries, _BATCH).rows]
-        return found[np.argsort(-self.accuracy[found], kind="stable")]
+        return rows[replay(part, algorithm, matrices, queries, _BATCH).rows]
+
+    def best(self, rows: Rows) -> int | None:
+        """The most accurate; None where there are none."""
+        return int(rows[np.argmax(self.accuracy[rows])]) if len(rows) else None
 
     def outcome(self, row: int | None) -> tuple[float, float]:
         """Whether the returned network breaks the bound, and its regret."""
@@ -99,34 +110,64 @@ class Problem:
         return float(not within[row]), regret
 
 
+@dataclass
+class Measured:
+    """What is known of the device's latencies.
+
+    Args:
+        problem: the device and the bound.
+        rows: networks that were measured.
+    """
+
+    problem: Problem
+    rows: Rows
+
+    def holds(self) -> Float[np.ndarray, " n"]:
+        """Probability that each network holds the bound; 0 or 1 where it was measured."""
+        case, bound_ms = self.problem.case, self.problem.bound_ms
+        truth = case.latency_ms
+        found = case.transfer.fit(self.rows, truth[self.rows]).predict(np.arange(len(truth)))
+        probability = norm.cdf((bound_ms - found.mean) / found.std)
+        probability[self.rows] = truth[self.rows] <= bound_ms
+        return probability
+
+    def measure_best(self, found: Rows, holds: Float[np.ndarray, " n"]) -> bool:
+        """Measure the evaluated network of largest expected gain; False where none can gain."""
+        if not len(found):
+            return False
+        accuracy = self.problem.accuracy[found]
+        least = accuracy[holds[found] >= _SURE].max(initial=accuracy.min())
+        gain = holds[found] * np.maximum(accuracy - least, 0.0)
+        if not gain.any():
+            return False
+        self.rows = np.append(self.rows, found[np.argmax(gain)])
+        return True
+
+
 def ours(problem: Problem, algorithm: str, seed: int, last: int) -> int | None:
-    """The network that is returned; `last` of the measurements check the best."""
-    transfer, truth = problem.case.transfer, problem.case.latency_ms
-    measured = transfer.choose(problem.latencies - last, problem.case.known, seed)
-
-    def holds(probable: float) -> Bool[np.ndarray, " n"]:
-        found = transfer.fit(measured, truth[measured]).predict(np.arange(len(truth)))
-        likely = found.mean + probable * found.std <= problem.bound_ms
-        likely[measured] = truth[measured] <= problem.bound_ms
-        return likely
-
-    found = problem.search(algorithm, seed, holds(_LIKELY))
-    for _ in range(last):
-        likely = holds(_LIKELY)
-        left = [row for row in found if likely[row]]
-        if not left or left[0] in measured:
-            break
-        measured = np.append(measured, left[0])
-    sure = holds(_SURE if last else _LIKELY)
-    checked = set(measured.tolist()) if last else set()
-    fits = [r for r in found if (r in checked and truth[r] <= problem.bound_ms) or sure[r]]
-    return int(fits[0]) if fits else None
+    """The network that is returned; `last` of the measurements are of networks that were found."""
+    transfer, rng = problem.case.transfer, np.random.default_rng(seed)
+    first = transfer.choose(problem.latencies - last, problem.case.known, seed)
+    measured, found = Measured(problem, first), np.zeros(0, np.int64)
+    search = registry.create(algorithm, problem.table.space, seed)
+    holds = measured.holds()
+    starts = np.arange(0, problem.queries, _BATCH)
+    for part in np.array_split(starts, max(last - 1, 1)):
+        for start in part:
+            allowed = holds >= rng.uniform(0.0, holds.max())
+            batch = problem.search(search, allowed, min(_BATCH, problem.queries - int(start)))
+            found = np.append(found, batch)
+        if last and measured.measure_best(found, holds):
+            holds = measured.holds()
+    while len(measured.rows) < problem.latencies and measured.measure_best(found, holds):
+        holds = measured.holds()
+    return problem.best(found[holds[found] >= (_SURE if last else _LIKELY)])
 
 
 def taken_as_true(problem: Problem, latency_ms: Float[np.ndarray, " n"], seed: int) -> int | None:
     """The best network that `auto` finds by someone's latencies."""
-    found = problem.search("auto", seed, latency_ms <= problem.bound_ms)
-    return int(found[0]) if len(found) else None
+    search = registry.create("auto", problem.table.space, seed)
+    return problem.best(problem.search(search, latency_ms <= problem.bound_ms, problem.queries))
 
 
 def methods(problem: Problem, seed: int) -> Iterator[tuple[str, Callable[[], int | None]]]:

@@ -7,13 +7,13 @@ from jaxtyping import Int
 
 from nas.pareto import nondominated
 from nas.search.acquisition import choose
-from nas.search.candidates import enumerable, everything, evolved
+from nas.search.candidates import Pool, evolved, pool_of, whole
 from nas.search.history import HistorySearch
-from nas.search.models import Fitted
+from nas.search.models import Features, Fitted
 from nas.search.proposals import Proposals
-from nas.search.surrogate import Features, spaced
 from nas.search.told import Told, best_first
-from nas.search.variation import MUTATIONS, Variation
+from nas.search.variation import MUTATIONS
+from predictors.design import farthest_first
 from search_spaces.space import Archs, SearchSpace
 
 # Candidates that are sampled from jointly.
@@ -55,7 +55,11 @@ class Auto(HistorySearch):
     def __init__(self, space: SearchSpace, seed: int, *, start: int | None = None) -> None:
         super().__init__(space, seed)
         self.first_fit = start or min(max(10, len(space.knobs) // 2), 30)
-        self._variation = Variation(space)
+
+    def restrict(self, archs: Archs) -> None:
+        """See `Restrictable`."""
+        super().restrict(archs)
+        self.__dict__.pop("_pool", None)
 
     def start(self, rng: np.random.Generator, proposals: Proposals) -> None:  # noqa: ARG002
         """The design."""
@@ -73,13 +77,15 @@ class Auto(HistorySearch):
     @cached_property
     def _design(self) -> Archs:
         rng = np.random.default_rng(self.seed)
-        pool = np.unique(self.space.sample(rng, _DESIGN_POOL), axis=0)
-        return pool[spaced(self.models.features(pool), self.first_fit, rng)]
+        only = self.seen.only
+        drawn = self.space.sample(rng, _DESIGN_POOL) if only is None else rng.permutation(only)
+        pool = np.unique(drawn[:_DESIGN_POOL], axis=0)
+        return pool[farthest_first(self.space, pool, self.first_fit, self.seed)]
 
     @cached_property
-    def _everything(self) -> tuple[Archs, Features, np.ndarray]:
-        archs = everything(self.space)
-        return archs, self.models.features(archs).single(), self.seen.codes(archs)
+    def _pool(self) -> Pool | None:
+        found, only = whole(self.space), self.seen.only
+        return pool_of(self.space, only) if found is None and only is not None else found
 
     def _by_models(self, rng: np.random.Generator, told: Told, n: int) -> Archs:
         fitted = self.models.given(told)
@@ -101,12 +107,14 @@ class Auto(HistorySearch):
         self, rng: np.random.Generator, told: Told, fitted: Fitted, near: Archs, n: int
     ) -> tuple[Int[np.ndarray, "c k"], Features]:
         """The most promising by their confidence bounds, and some neighbours of the best."""
-        if enumerable(self.space):
-            archs, x, codes = self._everything
-            rows = np.flatnonzero(~self.seen.contains(codes))
-            likely = best_first(fitted.means(x.rows(rows)), fitted.violation(x.rows(rows)))
-            local = np.isin(codes[rows], self.seen.codes(near))
-            archs = archs[rows[np.union1d(likely[:_LIKELY], np.flatnonzero(local))]]
+        pool = self._pool
+        if pool is not None:
+            rows = np.flatnonzero(~self.seen.contains(pool.codes))
+            x = pool.coarse[rows]
+            likely = best_first(fitted.means(x), fitted.violation(x))[:_LIKELY]
+            local = np.flatnonzero(np.isin(pool.codes[rows], self.seen.codes(near)))
+            rows = rows[np.union1d(likely, local)]
+            archs, x = pool.archs[rows], pool.x[rows]
         else:
 
             def estimate(archs: Archs) -> tuple[np.ndarray, np.ndarray]:
@@ -115,11 +123,11 @@ class Auto(HistorySearch):
 
             archs = evolved(self.space, self.seen, told, rng, estimate)
             archs = np.unique(np.concatenate([archs, near]), axis=0)
-        x = self.models.features(archs)
+            x = self.models.features(archs)
         best = best_first(fitted.optimistic(x, _WIDTH), fitted.violation(x))
         local = np.isin(self.seen.codes(archs[best]), self.seen.codes(near))
         chosen = np.concatenate([best[:n], best[n:][local[n:]][: n // 4]])
-        return archs[chosen], x.rows(chosen)
+        return archs[chosen], x[chosen]
 
     def _unseen(self, archs: Archs) -> Int[np.ndarray, "u k"]:
         return archs[~self.seen.contains(self.seen.codes(archs))]
@@ -129,9 +137,9 @@ class Auto(HistorySearch):
         first, second = rng.integers(0, len(parents), (2, 2, n)).min(axis=0)
         active = self.space.active(parents)
         both = active[first], active[second]
-        children = self._variation.cross(rng, parents[first], parents[second], both)
+        children = self.variation.cross(rng, parents[first], parents[second], both)
         rate = (MUTATIONS + attempt) / np.maximum(active[first].sum(axis=1), 1)
-        return self._variation.mutate(rng, children, rate)
+        return self.variation.mutate(rng, children, rate)
 
 
 def _leaders(rng: np.random.Generator, told: Told) -> Archs:
@@ -146,5 +154,4 @@ def _leaders(rng: np.random.Generator, told: Told) -> Archs:
 
 def _trust(fitted: Fitted) -> float:
     """Share of the proposals that may be anywhere, by how well left-out labels are ranked."""
-    skill = min(model.skill for model in fitted.objectives)
-    return float(np.clip(skill / _FULL_TRUST, _LEAST_TRUST, 1.0))
+    return float(np.clip(fitted.skill / _FULL_TRUST, _LEAST_TRUST, 1.0))

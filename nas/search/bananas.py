@@ -9,8 +9,6 @@ import numpy as np
 from nas.search.history import HistorySearch
 from nas.search.proposals import Proposals
 from nas.search.told import Told, best_first
-from nas.search.variation import Variation
-from search_spaces.space import SearchSpace
 
 _PARENTS, _MUTANTS = 30, 400
 
@@ -27,10 +25,6 @@ class Bananas(HistorySearch):
     modelled = True
     first_fit = 10
 
-    def __init__(self, space: SearchSpace, seed: int) -> None:
-        super().__init__(space, seed)
-        self._variation = Variation(space)
-
     def propose(self, rng: np.random.Generator, told: Told, proposals: Proposals) -> None:
         """Unseen architectures one to three mutations away from the best."""
         if not self.models.ready:
@@ -38,16 +32,18 @@ class Bananas(HistorySearch):
         fitted = self.models.given(told)
         parents = told.archs[told.order()[:_PARENTS]]
         mutants = parents[rng.integers(0, len(parents), max(_MUTANTS, 4 * proposals.missing))]
-        mutants = self._variation.mutate_one(rng, mutants)
+        mutants = self.variation.mutate_one(rng, mutants)
         for _ in range(2):
             again = rng.random(len(mutants)) < 0.5
-            mutants[again] = self._variation.mutate_one(rng, mutants[again])
+            mutants[again] = self.variation.mutate_one(rng, mutants[again])
         archs = np.unique(self.space.canonical(mutants), axis=0)
         archs = archs[~self.seen.contains(self.seen.codes(archs))]
         if not len(archs):
             return
         x = self.models.features(archs)
         marginals = [model.marginals(x) for model in fitted.objectives]
-        F = np.stack([mean + std * rng.normal(size=len(archs)) for mean, std in marginals], axis=1)
+        noise = rng.normal(size=(len(marginals), len(archs)))
+        draws = [m + np.sqrt(v) * z for (m, v), z in zip(marginals, noise, strict=True)]
+        F = np.stack(draws, axis=1)
         order = best_first(F, fitted.violation(x))
         proposals.fill(lambda _, __: archs[order], 1)

@@ -61,6 +61,17 @@ class SearchAlgorithm(Protocol):
 
 
 @runtime_checkable
+class Restrictable(Protocol):
+    """An algorithm that can be kept to some architectures of its space."""
+
+    def restrict(self, archs: Archs) -> None:
+        """Ask for none but these from now on; no state holds them, so that they have to be said
+        again where one was loaded.
+        """
+        ...
+
+
+@runtime_checkable
 class FidelitySearch(Protocol):
     """A search that also says how much is spent on each evaluation.
 

@@ -1,15 +1,18 @@
 """What a model-based search chooses from."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
 from math import prod
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Float32, Float64
 
 from nas.search.proposals import settings
-from nas.search.seen import Seen
+from nas.search.seen import Codes, Seen
 from nas.search.told import Told, best_first
 from nas.search.variation import MUTATIONS, Variation
+from predictors.scaling import scaling_of
 from search_spaces.space import Archs, SearchSpace
 
 # Spaces up to this many architectures are looked at whole.
@@ -20,14 +23,35 @@ _ROUNDS, _POOL, _PARENTS, _RANDOM = 12, 400, 100, 100
 Estimate = Callable[[Archs], tuple[Float[np.ndarray, "n m"], Float[np.ndarray, " n"]]]
 
 
-def enumerable(space: SearchSpace) -> bool:
-    """Whether all architectures can be looked at."""
-    return prod(map(int, space.cardinality)) <= ENUMERABLE
+@dataclass(frozen=True)
+class Pool:
+    """Architectures that can all be looked at.
+
+    Args:
+        archs: canonical and distinct.
+        x: their features.
+        coarse: the same in single precision.
+        codes: as of `Seen`.
+    """
+
+    archs: Archs
+    x: Float64[np.ndarray, "n f"]
+    coarse: Float32[np.ndarray, "n f"]
+    codes: Codes
 
 
-def everything(space: SearchSpace) -> Archs:
-    """All canonical architectures of a small space."""
-    return np.unique(space.canonical(settings(space.cardinality)), axis=0)
+def pool_of(space: SearchSpace, archs: Archs) -> Pool:
+    """A pool of canonical, distinct architectures."""
+    x = scaling_of(space)(archs)
+    return Pool(archs, x, x.astype(np.float32), Seen(space).codes(archs))
+
+
+@lru_cache(maxsize=4)
+def whole(space: SearchSpace) -> Pool | None:
+    """All architectures of a small space; None of a large one."""
+    if prod(map(int, space.cardinality)) > ENUMERABLE:
+        return None
+    return pool_of(space, np.unique(space.canonical(settings(space.cardinality)), axis=0))
 
 
 def evolved(
@@ -49,8 +73,11 @@ def evolved(
         rounds: generations.
 
     Returns:
-        The last generation, distinct, best first.
+        The last generation, distinct, best first; all there are where a search is restricted.
     """
+    if seen.only is not None:
+        listed = seen.only[~seen.contains(seen.codes(seen.only))]
+        return listed[best_first(*estimate(listed))]
     variation = Variation(space)
     parents = told.archs[told.order()[:_PARENTS]]
     fresh = space.sample(rng, _RANDOM)

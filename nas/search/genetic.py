@@ -99,6 +99,10 @@ class Genetic:
         """Rows of the parents of `n` children: each the better of two drawn at random."""
         return rng.integers(0, len(population), (2, 2, n)).min(axis=0)
 
+    def restrict(self, archs: Archs) -> None:
+        """See `Restrictable`."""
+        self._seen.restrict(self.space.canonical(archs))
+
     def ask(self, n: int) -> Archs:
         """See `SearchAlgorithm`."""
         rng = np.random.default_rng([self.seed, self._tells])

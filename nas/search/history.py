@@ -8,6 +8,7 @@ from nas.search.models import FEWEST, Models
 from nas.search.proposals import Proposals
 from nas.search.seen import Seen
 from nas.search.told import Told
+from nas.search.variation import Variation
 from search_spaces.space import Archs, SearchSpace
 
 
@@ -24,7 +25,7 @@ class HistorySearch:
     """
 
     algorithm: str
-    version = 1
+    version = 2
     modelled = False
     # Labels from which on the models are fitted, and up to which.
     first_fit = FEWEST
@@ -37,6 +38,7 @@ class HistorySearch:
         self.seen = Seen(space)
         self.told: Told | None = None
         self.models = Models(space)
+        self.variation = Variation(space)
 
     def propose(self, rng: np.random.Generator, told: Told, proposals: Proposals) -> None:
         """Add what is worth evaluating; what is missing in the end is drawn at random.
@@ -60,6 +62,10 @@ class HistorySearch:
 
     def load_own_state(self, state: State) -> None:
         """Inverse of `own_state`."""
+
+    def restrict(self, archs: Archs) -> None:
+        """See `Restrictable`."""
+        self.seen.restrict(self.space.canonical(archs))
 
     def ask(self, n: int) -> Archs:
         """See `SearchAlgorithm`."""

@@ -7,15 +7,12 @@ import numpy as np
 from jaxtyping import Float, Float64
 
 from nas.search.base import State
-from nas.search.surrogate import (
-    FeatureMap,
-    Features,
-    Hyperparameters,
-    Posterior,
-    fit_hyperparameters,
-    normal_scores,
-)
 from nas.search.told import Told
+from predictors import matern
+from predictors.metrics import spearman
+from predictors.process import Process, condition
+from predictors.scaling import scaling_of
+from predictors.warp import normal_scores
 from search_spaces.space import Archs, SearchSpace
 
 # Hyper-parameters are fitted again once there are so many times the labels.
@@ -24,6 +21,8 @@ _GROWTH = 1.4
 FEWEST = 4
 # Labels that a model sees: the best, and as many of the latest.
 _BEST = _LATEST = 150
+
+Features = Float[np.ndarray, "_ f"]
 
 
 @dataclass(frozen=True)
@@ -43,23 +42,23 @@ class Fitted:
     told: Told
     x: Features
     scaled: Float64[np.ndarray, "n m"]
-    objectives: tuple[Posterior, ...]
-    constraints: tuple[Posterior, ...]
+    objectives: tuple[Process, ...]
+    constraints: tuple[Process, ...]
     centre: Float64[np.ndarray, " c"]
     scale: Float64[np.ndarray, " c"]
 
-    def means(self, x: Features) -> Float[np.ndarray, "n m"]:
+    def means(self, x: Features) -> Float64[np.ndarray, "n m"]:
         """Estimates of the objectives, as the models see them."""
         return np.stack([model.mean(x) for model in self.objectives], axis=1)
 
     def optimistic(self, x: Features, width: float) -> Float64[np.ndarray, "n m"]:
         """Lower confidence bounds of the objectives."""
         marginals = [model.marginals(x) for model in self.objectives]
-        return np.stack([mean - width * std for mean, std in marginals], axis=1)
+        return np.stack([mean - width * np.sqrt(var) for mean, var in marginals], axis=1)
 
     def scalar(
         self, combine: Callable[[Float64[np.ndarray, "n m"]], Float64[np.ndarray, " n"]]
-    ) -> tuple[Posterior, float]:
+    ) -> tuple[Process, float]:
         """A model of one figure made of the objectives, and its best feasible value so far.
 
         Args:
@@ -67,18 +66,25 @@ class Fitted:
         """
         low, extent = self.scaled.min(axis=0), np.ptp(self.scaled, axis=0)
         scaled = (self.scaled - low[None, :]) / np.where(extent > 0, extent, 1.0)[None, :]
-        value = combine(scaled)
-        y = (value - value.mean()) / (value.std() or 1.0)
+        y = _standardised(combine(scaled)[:, None])[0][:, 0]
         feasible = self.told.violation == 0
         best = float(y[feasible].min()) if feasible.any() else float(y.min())
-        return Posterior(fit_hyperparameters(self.x, y), self.x, y), best
+        layout = self.objectives[0].groups, self.objectives[0].linear
+        return condition(self.x, y, *layout, matern.fit(self.x, y, *layout)), best
 
     def violation(self, x: Features) -> Float64[np.ndarray, " n"]:
         """Estimated total violation of the constraints."""
-        total = np.zeros(len(x.groups[0]))
+        total = np.zeros(len(x))
         for model, centre, scale in zip(self.constraints, self.centre, self.scale, strict=True):
             total += np.maximum(model.mean(x) * scale + centre, 0.0)
         return total
+
+    @property
+    def skill(self) -> float:
+        """How well left-out labels are ranked: the least rank correlation of an objective, 0 where
+        it can't be told.
+        """
+        return min(spearman(model.z, model.left_out) for model in self.objectives)
 
 
 class Models:
@@ -90,15 +96,12 @@ class Models:
 
     def __init__(self, space: SearchSpace) -> None:
         self._space = space
-        self._hyper: list[Hyperparameters] = []
+        self._hyper: list[matern.Hyperparameters] = []
         self._fitted_on = 0
-        self._map: FeatureMap | None = None
 
     def features(self, archs: Archs) -> Features:
         """Of any architectures."""
-        if self._map is None:
-            self._map = FeatureMap(self._space)
-        return self._map(archs)
+        return scaling_of(self._space)(archs)
 
     @property
     def ready(self) -> bool:
@@ -113,7 +116,7 @@ class Models:
         seen = _subset(told)
         x = self.features(seen.archs)
         labels = [*_scaled(seen.F).T, *_standardised(seen.G)[0].T]
-        self._hyper = [fit_hyperparameters(x, y) for y in labels]
+        self._hyper = [matern.fit(x, y, *self._layout) for y in labels]
 
     def given(self, told: Told) -> Fitted:
         """Models that know what was told (some of it, where it is much)."""
@@ -121,17 +124,26 @@ class Models:
         x, F = self.features(told.archs), _scaled(told.F)
         G, centre, scale = _standardised(told.G)
         m = F.shape[1]
-        objectives = [Posterior(h, x, y) for h, y in zip(self._hyper[:m], F.T, strict=True)]
-        constraints = [Posterior(h, x, y) for h, y in zip(self._hyper[m:], G.T, strict=True)]
-        return Fitted(told, x, F, tuple(objectives), tuple(constraints), centre, scale)
+        labels = zip([*F.T, *G.T], self._hyper, strict=True)
+        models = tuple(condition(x, y, *self._layout, hyper) for y, hyper in labels)
+        return Fitted(told, x, F, models[:m], models[m:], centre, scale)
+
+    @property
+    def _layout(self) -> tuple[np.ndarray, np.ndarray]:
+        scaling = scaling_of(self._space)
+        return scaling.groups, scaling.linear
 
     def state_dict(self) -> State:
         """Hyper-parameters, as they can't be told from the labels of now."""
-        return {"hyper": [list(h.log) for h in self._hyper], "fitted_on": self._fitted_on}
+        hyper = [vars(h) | {"inverse": h.inverse.tolist()} for h in self._hyper]
+        return {"hyper": hyper, "fitted_on": self._fitted_on}
 
     def load_state_dict(self, state: State) -> None:
         """Inverse of `state_dict`."""
-        self._hyper = [Hyperparameters(tuple(log)) for log in state["hyper"]]
+        self._hyper = [
+            matern.Hyperparameters(**h | {"inverse": np.array(h["inverse"])})
+            for h in state["hyper"]
+        ]
         self._fitted_on = state["fitted_on"]
 
 

@@ -11,12 +11,13 @@ from nas.search.acquisition import tchebycheff
 from nas.search.candidates import evolved
 from nas.search.history import HistorySearch
 from nas.search.proposals import Proposals
-from nas.search.surrogate import Posterior
 from nas.search.told import Told
+from predictors.process import Process
 from search_spaces.space import Archs
 
 # Scalarisations tried in one proposal of many architectures.
 _WEIGHTS = 4
+_LEAST_VARIANCE = 1e-12
 
 
 class ParEGO(HistorySearch):
@@ -43,10 +44,11 @@ class ParEGO(HistorySearch):
             model, best = fitted.scalar(lambda F, w=weights: tchebycheff(F, w))
 
             def estimate(
-                archs: Archs, model: Posterior = model, best: float = best
+                archs: Archs, model: Process = model, best: float = best
             ) -> tuple[np.ndarray, np.ndarray]:
                 x = self.models.features(archs)
-                mean, std = model.marginals(x)
+                mean, variance = model.marginals(x)
+                std = np.sqrt(np.maximum(variance, _LEAST_VARIANCE))
                 z = (best - mean) / std
                 gain = std * (z * norm.cdf(z) + norm.pdf(z))
                 return -np.log(np.maximum(gain, 1e-300))[:, None], fitted.violation(x)

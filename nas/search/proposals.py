@@ -56,7 +56,12 @@ class Proposals:
             self._take(draw(attempt, missing), missing)
 
     def fill_at_random(self, rng: np.random.Generator) -> None:
-        """Fill up with random samples; small spaces are searched to their last architecture."""
+        """Fill up with random samples; small spaces are searched to their last architecture, as are
+        the architectures that a search is restricted to.
+        """
+        if self._seen.only is not None:
+            self._take(rng.permutation(self._seen.only), self._n)
+            return
         self.fill(lambda _, missing: self._space.sample(rng, missing + 16), _SAMPLE_ROUNDS)
         if len(self.archs) < self._n and prod(map(int, self._space.cardinality)) <= _ENUMERABLE:
             self._take(rng.permutation(settings(self._space.cardinality)), self._n)

@@ -23,6 +23,10 @@ class RandomSearch:
         self._tells = 0
         self._seen = Seen(space)
 
+    def restrict(self, archs: Archs) -> None:
+        """See `Restrictable`."""
+        self._seen.restrict(self._space.canonical(archs))
+
     def ask(self, n: int) -> Archs:
         """See `SearchAlgorithm`."""
         proposals = Proposals(self._space, self._seen, n)

@@ -9,7 +9,6 @@ import numpy as np
 from nas.search.history import HistorySearch
 from nas.search.proposals import Proposals
 from nas.search.told import Told
-from nas.search.variation import Variation
 from search_spaces.errors import InputError
 from search_spaces.space import SearchSpace
 
@@ -39,7 +38,6 @@ class RegularisedEvolution(HistorySearch):
             raise InputError(f"sample: must lie between 1 and population, got {sample}")
         self._population = population
         self._sample = sample
-        self._variation = Variation(space)
 
     def propose(self, rng: np.random.Generator, told: Told, proposals: Proposals) -> None:
         """Children of one mutation; random architectures until the population is full."""
@@ -52,7 +50,7 @@ class RegularisedEvolution(HistorySearch):
             drawn = rng.random((missing, len(archs))).argpartition(self._sample - 1, axis=1)
             parents = archs[drawn[:, : self._sample].min(axis=1)]
             for _ in range(attempt + 1):
-                parents = self._variation.mutate_one(rng, parents)
+                parents = self.variation.mutate_one(rng, parents)
             return parents
 
         proposals.fill(children, _ROUNDS)

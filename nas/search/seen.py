@@ -31,6 +31,13 @@ class Seen:
             # Raw bits: numpy keeps them the same for ever, and saved states hold the codes.
             self._weights = np.random.PCG64(0).random_raw(len(cardinality)) | np.uint64(1)
         self._codes = np.zeros(0, np.uint64)
+        self._listed: Codes | None = None
+        # The only architectures that may be proposed; None where all may be.
+        self.only: Archs | None = None
+
+    def restrict(self, archs: Archs) -> None:
+        """Count all but these canonical architectures as told."""
+        self.only, self._listed = archs, np.sort(self.codes(archs))
 
     def __len__(self) -> int:
         return len(self._codes)
@@ -40,11 +47,9 @@ class Seen:
         return archs.astype(np.uint64) @ self._weights
 
     def contains(self, codes: Codes) -> Bool[np.ndarray, " n"]:
-        """Which of the codes were added."""
-        if not len(self._codes):
-            return np.zeros(len(codes), bool)
-        at = np.searchsorted(self._codes, codes)
-        return self._codes[np.minimum(at, len(self._codes) - 1)] == codes
+        """Which of the codes were added, or are not to be proposed."""
+        told = _among(codes, self._codes)
+        return told if self._listed is None else told | ~_among(codes, self._listed)
 
     def add(self, codes: Codes) -> None:
         """Remember codes; those it has already change nothing."""
@@ -58,3 +63,9 @@ class Seen:
     def load(self, text: str) -> None:
         """Replace the codes by those of `dump`."""
         self._codes = np.frombuffer(base64.b64decode(text), "<u8").astype(np.uint64)
+
+
+def _among(codes: Codes, known: UInt64[np.ndarray, " m"]) -> Bool[np.ndarray, " n"]:
+    if not len(known):
+        return np.zeros(len(codes), bool)
+    return known[np.minimum(np.searchsorted(known, codes), len(known) - 1)] == codes

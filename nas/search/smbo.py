@@ -11,8 +11,7 @@ from jaxtyping import Float, Int
 from nas.search.history import HistorySearch
 from nas.search.proposals import Proposals
 from nas.search.told import Told, best_first
-from nas.search.variation import Variation
-from search_spaces.space import Archs, SearchSpace
+from search_spaces.space import Archs
 
 _CANDIDATES = 512
 _PARENTS = 50
@@ -31,17 +30,13 @@ class SMBO(HistorySearch):
 
     algorithm = "smbo"
 
-    def __init__(self, space: SearchSpace, seed: int) -> None:
-        super().__init__(space, seed)
-        self._variation = Variation(space)
-
     def propose(self, rng: np.random.Generator, told: Told, proposals: Proposals) -> None:
         """One in ten at random, the others by the surrogate."""
         if len(told) < _FEWEST:
             return
         n = max(_CANDIDATES, 8 * proposals.missing)
         best = told.archs[told.order()[:_PARENTS]]
-        mutants = self._variation.mutate_one(rng, best[rng.integers(0, len(best), n)])
+        mutants = self.variation.mutate_one(rng, best[rng.integers(0, len(best), n)])
         archs = np.concatenate([self.space.sample(rng, n), self.space.canonical(mutants)])
         labels = np.concatenate([told.F, told.G], axis=1)
         estimate = self._ridge(told.archs, labels, archs)

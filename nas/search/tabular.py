@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, Int
 
-from nas.search.base import SearchAlgorithm
+from nas.search.base import Restrictable, SearchAlgorithm
 from nas.search.seen import Seen
 from search_spaces.choices import Choices
 from search_spaces.errors import InputError
@@ -108,11 +108,12 @@ def replay(
 ) -> Trace:
     """Search in a table until as many of its architectures were evaluated.
 
-    Architectures that the table does not hold are told as failures and don't count.
+    Where the table does not hold all of the space, the algorithm is kept to what it holds; one that
+    can't be is told of failures, which don't count.
 
     Args:
         table: what is replayed.
-        algorithm: over the table's space, new.
+        algorithm: over the table's space; it goes on from what it was told.
         matrices: F and G of columns.
         queries: architectures to evaluate.
         batch: how many are asked for at a time.
@@ -124,6 +125,8 @@ def replay(
     """
     clock, rows, done_s = Clock(workers), [np.zeros(0, np.int64)], [np.zeros(0)]
     spent = 0
+    if isinstance(algorithm, Restrictable) and len(table.archs) < table.space.size():
+        algorithm.restrict(table.archs)
     while spent < queries:
         archs = algorithm.ask(min(batch, queries - spent))
         if not len(archs):

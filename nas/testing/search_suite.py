@@ -16,7 +16,7 @@ import pytest
 from jaxtyping import Bool, Float
 
 from nas.pareto import hypervolume
-from nas.search.base import SearchAlgorithm
+from nas.search.base import Restrictable, SearchAlgorithm
 from search_spaces.errors import InputError
 from search_spaces.space import Archs, Knob, SearchSpace
 
@@ -192,6 +192,21 @@ class SearchSuite:
         archs = algorithm.ask(400)
         assert len(archs) == 400
         assert not told & set(map(tuple, archs.tolist()))
+
+    def test_keeps_to_a_list(self) -> None:
+        """Restricted to some architectures, then to more, it asks for all of them and no others."""
+        space, algorithm = BlockSpace(), self.make(BlockSpace(), 0)
+        if not isinstance(algorithm, Restrictable):
+            pytest.skip("can't be restricted")
+        listed = np.unique(space.sample(np.random.default_rng(0), 70), axis=0)
+        algorithm.restrict(listed[:30])
+        asked = [run(algorithm, space, 5)]
+        assert set(map(tuple, asked[0].tolist())) <= set(map(tuple, listed[:30].tolist()))
+        algorithm.restrict(listed)
+        asked += [run(algorithm, space, n) for n in (20, 20, 100)]
+        assert list(map(len, asked)) == [5, 20, 20, len(listed) - 45]
+        assert np.array_equal(np.unique(np.concatenate(asked), axis=0), listed)
+        assert len(algorithm.ask(3)) == 0
 
     @pytest.mark.parametrize("value", [np.nan, np.inf])
     def test_survives_failed_evaluations(self, value: float) -> None:

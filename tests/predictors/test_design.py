@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from nas.testing.predictor_suite import SPACE
-from predictors.design import spread_labels
-from predictors.gaussian_process import scaling_of
+from predictors.design import farthest_first, spread_labels
+from predictors.scaling import scaling_of
 from search_spaces.errors import InputError
 
 
@@ -38,3 +38,13 @@ def test_more_labels_than_candidates_are_refused():
     archs = SPACE.sample(np.random.default_rng(3), 5)
     with pytest.raises(InputError, match="6 asked for, there are 5"):
         spread_labels(SPACE, archs, 6, 0)
+
+
+def test_each_is_the_farthest_from_those_before_it():
+    archs = np.unique(SPACE.sample(np.random.default_rng(4), 80), axis=0)
+    x = scaling_of(SPACE)(archs)
+    rows = farthest_first(SPACE, archs, 6, 0)
+    for i in range(1, 6):
+        nearest = np.linalg.norm(x[:, None] - x[None, rows[:i]], axis=2).min(1)
+        np.testing.assert_allclose(nearest[rows[i]], nearest.max())
+    assert len(farthest_first(SPACE, archs[:3], 5, 0)) == 3

@@ -27,6 +27,13 @@ def test_size_counts_distinct_architectures() -> None:
     assert SPACE.size() == len(np.unique(sample, axis=0)) == 2 * (1 + 2 + 1 + 3)
 
 
+def test_equal_spaces_are_looked_up_as_one_and_the_order_of_knobs_counts() -> None:
+    assert len({SPACE, Choices(dict(SPACE.options), dict(SPACE.when))}) == 1
+    options = {"a": (1, 2), "b": (1, 2)}
+    assert Choices(options) != Choices(dict(reversed(options.items())))
+    assert Choices(SPACE.options) != SPACE
+
+
 def test_texts_are_not_ordered() -> None:
     assert [knob.ordered for knob in SPACE.knobs] == [True, True, True, False]
 

@@ -1,13 +1,14 @@
 """The benchmark on a table made here, in the layout of the published one."""
 
 import argparse
+import json
 import sys
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from experiments.benchmarks.constrained_search import Problem, load, main
+from experiments.benchmarks.constrained_search import METHODS, Measured, Problem, load, main
 
 _EDGES = ("e10", "e20", "e21", "e30", "e31", "e32")
 _N = 300
@@ -37,12 +38,17 @@ def data(tmp_path_factory):
     return folder
 
 
-def test_a_slower_network_is_a_violation_and_the_best_within_the_bound_has_no_regret(data):
+def one_problem(data, device, bound):
     namespace = {"data": data, "space": "nasbench201", "task": "some_task", "latency": None}
-    namespace |= {"devices": "chip", "bounds": [3.0], "latencies": 10, "queries": 15}
+    namespace |= {"devices": device, "bounds": [bound], "latencies": 10, "queries": 15}
     ((key, problem),) = load(argparse.Namespace(**namespace)).items()
-    assert key == ("chip", "3 ms")
+    assert key == (device, f"{bound:g} ms")
     assert isinstance(problem, Problem)
+    return problem
+
+
+def test_a_slower_network_is_a_violation_and_the_best_within_the_bound_has_no_regret(data):
+    problem = one_problem(data, "chip", 3.0)
     truth = problem.case.latency_ms
     within = np.flatnonzero(truth <= 3.0)
     best = within[np.argmax(problem.accuracy[within])]
@@ -51,6 +57,42 @@ def test_a_slower_network_is_a_violation_and_the_best_within_the_bound_has_no_re
     assert problem.outcome(slow)[0] == 1.0
     worst = within[np.argmin(problem.accuracy[within])]
     assert problem.outcome(None) == problem.outcome(int(worst))
+
+
+def test_the_whole_comparison_on_a_small_table(data, monkeypatch, capsys):
+    arguments = ["--task", "some_task", "--devices", "chip", "--quantiles", "0.5"]
+    arguments += ["--queries", "20", "--seeds", "1", "--json"]
+    monkeypatch.setattr(sys, "argv", ["constrained_search", "--data", str(data), *arguments])
+    main()
+    report = json.loads(capsys.readouterr().out)
+    assert report["benchmark"] == "constrained_search"
+    found = {(r["task"], r["method"], r["metric"]): r for r in report["rows"]}
+    for metric in ("violations", "regret"):
+        for method in METHODS:
+            row = found["chip 50% quantile", method, metric]
+            assert (row["n"], row["seeds"]) == (20, 1)
+            assert row["mean"] == found["all 50% quantile", method, metric]["mean"]
+    ours, drawn = (
+        {m: found["chip 50% quantile", method, m]["mean"] for m in ("violations", "regret")}
+        for method in ("ours", "random")
+    )
+    assert ours["violations"] == 0
+    assert 0 <= ours["regret"] < drawn["regret"]
+    assert found["chip 50% quantile", "macs", "regret"]["baseline"]
+
+
+def test_the_network_of_most_to_gain_is_measured(data):
+    problem = one_problem(data, "chip", 3.0)
+    measured = Measured(problem, problem.case.known[:6])
+    holds, found = np.zeros(_N), np.array([10, 20, 30])
+    assert not measured.measure_best(found[:0], holds)
+    order = found[np.argsort(problem.accuracy[found])]
+    holds[order] = (1.0, 0.1, 0.0)
+    assert measured.measure_best(found, holds)
+    assert measured.rows[-1] == order[1]
+    holds[order[1:]] = 0.0
+    assert not measured.measure_best(found, holds)
+    assert problem.best(found[holds[found] > 0.99]) == order[0]
 
 
 def test_an_unknown_device_is_one_line(data, monkeypatch, capsys):

@@ -3,6 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from nas.search import registry
 from nas.search.random_search import RandomSearch
 from nas.search.tabular import Clock, Table, read_table, replay
 from search_spaces.choices import Choices
@@ -37,6 +38,23 @@ def test_replay_counts_only_what_the_table_holds() -> None:
     assert trace.done_s[-1] == TABLE.seconds.sum()
     everything = replay(TABLE, RandomSearch(SPACE, 0), matrices, queries=50, batch=2)
     assert len(everything.rows) == 5
+
+
+@pytest.mark.parametrize("name", ["auto", "nsga2", "local_search", "regularised_evolution"])
+def test_a_search_asks_for_what_a_sparse_table_holds(name):
+    space = Choices({f"knob{i}": (1, 2, 3, 4) for i in range(6)})
+    rng = np.random.default_rng(0)
+    archs = np.unique(space.sample(rng, 40), axis=0)
+    table = Table(space, archs, {"accuracy": rng.random(len(archs))}, np.ones(len(archs)))
+    told = []
+
+    def noted(columns):
+        told.append(columns["accuracy"])
+        return matrices(columns)
+
+    trace = replay(table, registry.create(name, space, 0), noted, queries=len(archs), batch=5)
+    assert np.array_equal(np.sort(trace.rows), np.arange(len(archs)))
+    assert np.isfinite(np.concatenate(told)).all()
 
 
 def test_replay_stops_when_there_is_enough() -> None:
