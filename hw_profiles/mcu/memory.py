@@ -7,7 +7,8 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from hw_profiles.mcu.arena import arena, flash_bytes
-from hw_profiles.mcu.lower import Int8Network, lower, random_params
+from hw_profiles.mcu.lower import Int8Network, lower
+from hw_profiles.weights import random_params
 from search_spaces.errors import InputError
 from search_spaces.ir.blocks import BlockMap
 from search_spaces.ir.extremes import Extreme, cheapest
@@ -22,7 +23,7 @@ KIB = 1024
 def unweighted(graph: Graph) -> Int8Network:
     """The layers of a network with weights of any kind: memory does not depend on them."""
     quantized = quantize_for_timing(fold_batchnorm(graph), whole=True)
-    return lower(quantized, random_params(quantized))
+    return lower(quantized, random_params(quantized, np.random.default_rng(0)))
 
 
 @dataclass(frozen=True)

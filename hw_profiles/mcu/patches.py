@@ -8,6 +8,8 @@ and only where, they do so in the whole network.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise, product
+from math import prod
 from typing import Any
 
 from hw_profiles.mcu.arena import arena
@@ -25,6 +27,8 @@ from hw_profiles.mcu.layers import (
 )
 from hw_profiles.mcu.lower import Call, Int8Network
 from search_spaces.errors import InputError
+from search_spaces.ir.graph import Graph
+from search_spaces.ir.patches import BlockPatches, Interval
 
 _WINDOWED = (Conv, Depthwise, AveragePool, MaxPool)
 _POINTWISE = (Pointwise, Add, Table)
@@ -91,25 +95,89 @@ def patched(network: Int8Network, depth: int, patches: int) -> Int8Network:
             f"{patches} x {patches} patches: the map after {depth} layers has {height} x {width} "
             "positions only"
         )
-    calls: list[Call] = []
-    shapes, quantization = dict(network.shapes), dict(network.quantization)
-    for row in range(patches):
-        for column in range(patches):
-            box = Box(
-                row * height // patches,
-                (row + 1) * height // patches,
-                column * width // patches,
-                (column + 1) * width // patches,
-            )
-            one = _Patch(network, head, box, f"patch_{row}_{column}")
-            calls += one.calls
-            shapes |= one.shapes
-            quantization |= one.quantization
-            part = Copy(box.size, (height, width), channels, box.size, (0, 0), (box.top, box.left))
-            calls.append(Call(one.place(last), part, (one.place(last),), last, "copy"))
+    cut = BlockPatches(split(height, patches), split(width, patches), True, True, 0)
+    parts = _parts(network, head, cut)
+    calls = [call for part in parts for call in part.calls]
+    shapes = {name: shape for part in parts for name, shape in part.shapes.items()}
+    quantization = {name: kind for part in parts for name, kind in part.quantization.items()}
     inside = {call.makes for call in head[:-1]}
-    kept = {name: shape for name, shape in shapes.items() if name not in inside}
-    return replace(network, calls=(*calls, *tail), shapes=kept, quantization=quantization)
+    kept = {name: shape for name, shape in network.shapes.items() if name not in inside}
+    return replace(
+        network,
+        calls=(*calls, *tail),
+        shapes=kept | shapes,
+        quantization=dict(network.quantization) | quantization,
+    )
+
+
+def split(length: int, parts: int) -> tuple[Interval, ...]:
+    """About equal intervals of `range(length)`."""
+    ends = [i * length // parts for i in range(parts + 1)]
+    return tuple(pairwise(ends))
+
+
+def in_patches(network: Int8Network, graph: Graph) -> Int8Network:
+    """The network with the patches that its graph asks for.
+
+    Of a block, the layers of all its patches, one patch after another.
+
+    Args:
+        network: the layers of `graph`, whole.
+        graph: a network or a block.
+
+    Raises:
+        InputError: the network can't be cut there.
+    """
+    cut = graph.patches
+    if cut is None:
+        return network
+    if isinstance(cut, BlockPatches):
+        parts = block_parts(network, cut)
+        return replace(parts[0], calls=tuple(call for part in parts for call in part.calls))
+    inside = [i for i, call in enumerate(network.calls) if call.name.startswith(f"{cut.last}/")]
+    height, width, _ = network.shapes[network.calls[inside[-1]].makes]
+    return patched(network, inside[-1] + 1, min(cut.side, height, width))
+
+
+def block_parts(block: Int8Network, cut: BlockPatches) -> list[Int8Network]:
+    """What each patch computes of a block, as a network of its own.
+
+    Maps that other patches need as well are inputs and outputs at once: they stay all the time.
+    """
+    return _parts(block, block.calls, cut)
+
+
+def block_bytes(block: Int8Network, cut: BlockPatches) -> int:
+    """Bytes of the arena while a block runs in patches, those of its largest patch."""
+    largest = max(block_parts(block, cut), key=lambda part: sum(map(prod, part.shapes.values())))
+    return arena(largest, simd=None).arena_bytes + cut.resident
+
+
+def needed(block: Int8Network, rows: Interval, columns: Interval) -> tuple[Interval, Interval]:
+    """Rows and columns of a block's input on which a part of its output depends."""
+    (image,) = block.inputs
+    box = _needed(block.calls, Box(*rows, *columns))[image]
+    return (box.top, box.bottom), (box.left, box.right)
+
+
+def _parts(network: Int8Network, head: Sequence[Call], cut: BlockPatches) -> list[Int8Network]:
+    last = head[-1].makes
+    height, width, channels = network.shapes[last]
+    parts = []
+    for (i, rows), (j, columns) in product(enumerate(cut.rows), enumerate(cut.columns)):
+        box = Box(*rows, *columns)
+        one = _Patch(network, head, box, f"patch_{i}_{j}", cut.reads_whole)
+        inputs, outputs = (one.source,), (one.place(last),)
+        if cut.reads_whole:
+            outputs = (*outputs, one.source)
+        if cut.makes_whole:
+            part = Copy(box.size, (height, width), channels, box.size, (0, 0), (box.top, box.left))
+            one.calls.append(Call(one.place(last), part, (one.place(last),), last, "copy"))
+            one.shapes[last] = network.shapes[last]
+            one.quantization[last] = network.quantization[last]
+            inputs, outputs = (*inputs, last), (last, *outputs[1:])
+        parts.append(Int8Network(tuple(one.calls), inputs, outputs, one.shapes, one.quantization))
+    return parts
 
 
 def best_depth(network: Int8Network, patches: int) -> int:
@@ -132,15 +200,19 @@ def best_depth(network: Int8Network, patches: int) -> int:
 class _Patch:
     """The layers of one patch, on the parts of maps that it needs."""
 
-    def __init__(self, network: Int8Network, head: Sequence[Call], box: Box, name: str) -> None:
+    def __init__(
+        self, network: Int8Network, head: Sequence[Call], box: Box, name: str, reads_whole: bool
+    ) -> None:
         self._network, self._name = network, name
         (image,) = network.inputs
         self.boxes = _needed(head, box)
         self.calls: list[Call] = []
-        self.shapes: dict[str, tuple[int, ...]] = {}
-        self.quantization: dict[str, Any] = {}
-        height, width, _ = network.shapes[image]
-        self._boxed = {image: Box(0, height, 0, width)}
+        self.source = image if reads_whole else self.place(image)
+        height, width, channels = network.shapes[image]
+        there = Box(0, height, 0, width) if reads_whole else self.boxes[image]
+        self.shapes: dict[str, tuple[int, ...]] = {self.source: (*there.size, channels)}
+        self.quantization: dict[str, Any] = {self.source: network.quantization[image]}
+        self._boxed = {image: there}
         for call in head:
             self._draw(call)
 
@@ -161,7 +233,7 @@ class _Patch:
     def _part(self, tensor: str, wanted: Box, call: Call) -> str:
         """The name under which just that part of a tensor lies, copied if need be."""
         there = self._boxed[tensor]
-        source = tensor if tensor in self._network.inputs else self.place(tensor)
+        source = self.source if tensor in self._network.inputs else self.place(tensor)
         if there == wanted:
             return source
         name = f"{self.place(tensor)}/for/{call.name}"

@@ -10,7 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from hw_profiles.mcu import codegen, lower
+from hw_profiles.mcu import codegen
+from hw_profiles.weights import random_params
 from nas.export.card import Network, Origin, Preprocessing
 from nas.export.numerics import Samples
 from nas.export.registry import exporter
@@ -32,7 +33,7 @@ def network() -> Network:
     x = b.add("sum", x, b.pointwise("mix", b.activation("act", x, "hswish"), 16, bias=True))
     x = b.node("pool", "global_pool", (b.activation("last", x, "relu"),))
     graph = b.graph(b.dense("logits", b.node("flat", "reshape", (x,), shape=(16,)), 3))
-    params = lower.random_params(graph)
+    params = random_params(graph, np.random.default_rng(0))
     trees = {n: {k: jnp.asarray(v) for k, v in own.items()} for n, own in params.items()}
     (logits,), _ = apply(graph, trees, {"image": jnp.asarray(IMAGES)}, stats={})
     params["logits"]["bias"] -= np.asarray(logits).mean(0)  # else all images are of one class
