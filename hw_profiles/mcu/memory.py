@@ -8,12 +8,14 @@ from jaxtyping import Float, Int
 
 from hw_profiles.mcu.arena import arena, flash_bytes
 from hw_profiles.mcu.lower import Int8Network, lower
+from hw_profiles.mcu.patches import block_bytes, in_patches
 from hw_profiles.weights import random_params
 from search_spaces.errors import InputError
 from search_spaces.ir.blocks import BlockMap
 from search_spaces.ir.extremes import Extreme, cheapest
 from search_spaces.ir.graph import Graph
 from search_spaces.ir.passes import fold_batchnorm
+from search_spaces.ir.patches import BlockPatches
 from search_spaces.ir.quantize import quantize_for_timing
 from search_spaces.space import Archs
 
@@ -21,7 +23,15 @@ KIB = 1024
 
 
 def unweighted(graph: Graph) -> Int8Network:
-    """The layers of a network with weights of any kind: memory does not depend on them."""
+    """The layers of a network with weights of any kind: memory does not depend on them.
+
+    Those of its patches, where it runs in patches.
+    """
+    return in_patches(lowered(graph), graph)
+
+
+def lowered(graph: Graph) -> Int8Network:
+    """The same, whole."""
     quantized = quantize_for_timing(fold_batchnorm(graph), whole=True)
     return lower(quantized, random_params(quantized, np.random.default_rng(0)))
 
@@ -56,9 +66,9 @@ class BlockMemory:
     @cached_property
     def _bytes(self) -> Int[np.ndarray, "u 2"]:
         """Arena and constants of each unit."""
-        networks = map(unweighted, self.blocks.units)
         rows = [
-            (arena(one, simd=None).arena_bytes, flash_bytes(one, simd=True)) for one in networks
+            (_arena_bytes(unit), flash_bytes(unweighted(unit), simd=True))
+            for unit in self.blocks.units
         ]
         return np.array(rows, np.int64).reshape(-1, 2)
 
@@ -81,6 +91,12 @@ class BlockMemory:
             least = cheapest(self.blocks, per_unit, np.maximum)
             most = cheapest(self.blocks, -per_unit, np.minimum)
         return least, Extreme(most.arch, -most.value)
+
+
+def _arena_bytes(unit: Graph) -> int:
+    if isinstance(unit.patches, BlockPatches):
+        return block_bytes(lowered(unit), unit.patches)
+    return arena(lowered(unit), simd=None).arena_bytes
 
 
 def _block_of(graph: Graph, name: str) -> str:

@@ -14,13 +14,10 @@ from typing import Any
 
 from hw_profiles.mcu.arena import arena
 from hw_profiles.mcu.layers import (
+    WINDOWED,
     Add,
-    AveragePool,
-    Conv,
     Copy,
-    Depthwise,
     Layer,
-    MaxPool,
     Pointwise,
     Table,
     Window,
@@ -30,7 +27,6 @@ from search_spaces.errors import InputError
 from search_spaces.ir.graph import Graph
 from search_spaces.ir.patches import BlockPatches, Interval
 
-_WINDOWED = (Conv, Depthwise, AveragePool, MaxPool)
 _POINTWISE = (Pointwise, Add, Table)
 
 
@@ -63,7 +59,7 @@ def patch_depths(network: Int8Network) -> tuple[int, ...]:
     depths = []
     for depth in range(1, len(network.calls)):
         head, tail = network.calls[:depth], network.calls[depth:]
-        if not isinstance(head[-1].layer, (*_WINDOWED, *_POINTWISE)):
+        if not isinstance(head[-1].layer, (*WINDOWED, *_POINTWISE)):
             break
         needed = {name for call in tail for name in call.reads} | set(network.outputs)
         made = {call.makes for call in head} | set(network.inputs)
@@ -89,7 +85,7 @@ def patched(network: Int8Network, depth: int, patches: int) -> Int8Network:
         raise InputError(f"patch depth {depth}: this network can be cut after {known} layers")
     head, tail = network.calls[:depth], network.calls[depth:]
     last = head[-1].makes
-    height, width, channels = network.shapes[last]
+    height, width, _ = network.shapes[last]
     if not 1 <= patches <= min(height, width):
         raise InputError(
             f"{patches} x {patches} patches: the map after {depth} layers has {height} x {width} "
@@ -263,7 +259,7 @@ def _needed(head: Sequence[Call], box: Box) -> Mapping[str, Box]:
 def _read_by(call: Call, box: Box) -> Box:
     """What a layer reads to make a part of its output, inside the map."""
     layer: Any = call.layer
-    if not isinstance(layer, _WINDOWED):
+    if not isinstance(layer, WINDOWED):
         return box
     (height, width), window = layer.window.in_size, layer.window
     top, left = (
@@ -281,7 +277,7 @@ def _cut(call: Call, box: Box, wanted: Box, channels: int) -> Layer:
     """The layer on a part of its map."""
     layer: Any = call.layer
     height, width = box.size
-    if isinstance(layer, _WINDOWED):
+    if isinstance(layer, WINDOWED):
         window = layer.window
         starts = zip((box.top, box.left), window.stride, window.pad, strict=True)
         pad_top, pad_left = (max(pad - start * stride, 0) for start, stride, pad in starts)
