@@ -118,7 +118,7 @@ class Explorer:
         return archs[shared_out(F, list(self.views.values()), n)]
 
     def _estimate(self, archs: Archs, stage: str) -> Batch:
-        prediction = self.predictor.predict(archs)
+        prediction = self.predictor.predict(self.costs.blocks.space.computed(archs))
         half = _Z90 * prediction.std
         columns = {"accuracy": prediction.mean, **self.costs.evaluate(archs)}
         sources = {"accuracy": "predicted", **self.costs.sources()}

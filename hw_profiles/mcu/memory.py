@@ -8,7 +8,7 @@ from jaxtyping import Float, Int
 
 from hw_profiles.mcu.arena import arena, flash_bytes
 from hw_profiles.mcu.lower import Int8Network, lower
-from hw_profiles.mcu.patches import block_bytes, in_patches
+from hw_profiles.mcu.patches import block_parts, in_patches, joined, largest
 from hw_profiles.weights import random_params
 from search_spaces.errors import InputError
 from search_spaces.ir.blocks import BlockMap
@@ -66,11 +66,7 @@ class BlockMemory:
     @cached_property
     def _bytes(self) -> Int[np.ndarray, "u 2"]:
         """Arena and constants of each unit."""
-        rows = [
-            (_arena_bytes(unit), flash_bytes(unweighted(unit), simd=True))
-            for unit in self.blocks.units
-        ]
-        return np.array(rows, np.int64).reshape(-1, 2)
+        return np.array([_needs(unit) for unit in self.blocks.units], np.int64).reshape(-1, 2)
 
     def peak_sram_kib(self, archs: Archs) -> Float[np.ndarray, " n"]:
         """KiB of the arena of each architecture."""
@@ -93,10 +89,13 @@ class BlockMemory:
         return least, Extreme(most.arch, -most.value)
 
 
-def _arena_bytes(unit: Graph) -> int:
-    if isinstance(unit.patches, BlockPatches):
-        return block_bytes(lowered(unit), unit.patches)
-    return arena(lowered(unit), simd=None).arena_bytes
+def _needs(unit: Graph) -> tuple[int, int]:
+    network, cut, resident = lowered(unit), unit.patches, 0
+    every = network
+    if isinstance(cut, BlockPatches):
+        parts, resident = block_parts(network, cut), cut.resident
+        network, every = largest(parts), joined(parts)
+    return arena(network, simd=None).arena_bytes + resident, flash_bytes(every, simd=True)
 
 
 def _block_of(graph: Graph, name: str) -> str:

@@ -7,7 +7,7 @@ stands at a position; time and constants in flash stay sums over positions, the 
 
 from collections.abc import Callable, Hashable
 from dataclasses import replace
-from functools import cache
+from functools import cache, lru_cache
 from math import prod
 
 import numpy as np
@@ -182,6 +182,10 @@ class PatchedBlocks(BlockMap):
         distinct, place = np.unique(units, return_inverse=True)
         networks = [self._network(int(unit)) for unit in distinct]
         return np.array([aligned(prod(n.shapes[tensor(n)])) for n in networks])[place]
+
+
+patched_blocks = lru_cache(maxsize=2)(PatchedBlocks)
+"""The same, once for all microcontrollers of a run."""
 
 
 def _each(

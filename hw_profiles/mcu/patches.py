@@ -128,8 +128,7 @@ def in_patches(network: Int8Network, graph: Graph) -> Int8Network:
     if cut is None:
         return network
     if isinstance(cut, BlockPatches):
-        parts = block_parts(network, cut)
-        return replace(parts[0], calls=tuple(call for part in parts for call in part.calls))
+        return joined(block_parts(network, cut))
     inside = [i for i, call in enumerate(network.calls) if call.name.startswith(f"{cut.last}/")]
     height, width, _ = network.shapes[network.calls[inside[-1]].makes]
     return patched(network, inside[-1] + 1, min(cut.side, height, width))
@@ -143,10 +142,14 @@ def block_parts(block: Int8Network, cut: BlockPatches) -> list[Int8Network]:
     return _parts(block, block.calls, cut)
 
 
-def block_bytes(block: Int8Network, cut: BlockPatches) -> int:
-    """Bytes of the arena while a block runs in patches, those of its largest patch."""
-    largest = max(block_parts(block, cut), key=lambda part: sum(map(prod, part.shapes.values())))
-    return arena(largest, simd=None).arena_bytes + cut.resident
+def joined(parts: Sequence[Int8Network]) -> Int8Network:
+    """All layers of the patches of a block, one patch after another, to be timed or counted."""
+    return replace(parts[0], calls=tuple(call for part in parts for call in part.calls))
+
+
+def largest(parts: Sequence[Int8Network]) -> Int8Network:
+    """The patch whose tensors take the most memory."""
+    return max(parts, key=lambda part: sum(map(prod, part.shapes.values())))
 
 
 def needed(block: Int8Network, rows: Interval, columns: Interval) -> tuple[Interval, Interval]:
