@@ -129,7 +129,7 @@ def in_patches(network: Int8Network, graph: Graph) -> Int8Network:
         return network
     if isinstance(cut, BlockPatches):
         return joined(block_parts(network, cut))
-    inside = [i for i, call in enumerate(network.calls) if call.name.startswith(f"{cut.last}/")]
+    inside = [i for i, c in enumerate(network.calls) if f"{c.name}/".startswith(f"{cut.last}/")]
     height, width, _ = network.shapes[network.calls[inside[-1]].makes]
     return patched(network, inside[-1] + 1, min(cut.side, height, width))
 

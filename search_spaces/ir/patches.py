@@ -11,11 +11,11 @@ Interval = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class Patches:
-    """Of a whole network: its blocks up to one make their last map in parts.
+    """Of a whole network: its blocks up to one make that one's map in parts.
 
     Args:
         side: patches along each side of that map, as many as it has positions at most.
-        last: name of the last block that runs so.
+        last: name of the last block, or layer, that runs so.
     """
 
     side: int

@@ -8,6 +8,7 @@ import numpy as np
 import onnxruntime
 import pytest
 
+from nas.cli import main
 from nas.config import load
 from nas.workbench import Workbench
 from search_spaces.errors import InputError
@@ -89,6 +90,28 @@ def test_results_of_a_run(nas, finished):
     missing = nas("export", f"{finished}/9999")
     assert missing.returncode == 2
     assert len(missing.stderr.strip().splitlines()) == 1
+
+
+def _here(capsys, *arguments: str) -> str:
+    """Output of `nas` in this process, which knows JAX already."""
+    with pytest.raises(SystemExit) as stopped:
+        main(arguments)
+    assert stopped.value.code == 0
+    return capsys.readouterr().out
+
+
+def test_memory_and_c_of_a_finished_run(finished, capsys):
+    pytest.importorskip("unicorn")
+    trial = f"{finished}/{(finished / 'pareto.csv').read_text().splitlines()[1].split(',')[0]}"
+    shown = _here(capsys, "show", trial, "--memory")
+    assert shown.startswith("arena of ")
+    assert "<- peak" in shown
+    folder = finished.parent / "c"
+    told = _here(capsys, "export", trial, "--to", "c", "--patches", "2", "-o", str(folder))
+    assert "machine code made the expected bytes on: cortex_m7, emulated" in told
+    card = json.loads((folder / "card.json").read_text())
+    assert card["model"]["patches"] == 2
+    assert "/patch_1_1" in (folder / "model.c").read_text()
 
 
 def test_killed_again_and_again_it_ends_in_the_same_bytes(nas, finished, experiment, tmp_path):

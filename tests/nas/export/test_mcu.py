@@ -18,6 +18,7 @@ from nas.export.registry import exporter
 from search_spaces.errors import RunError
 from search_spaces.ir.builder import Builder
 from search_spaces.ir.interpret import apply
+from search_spaces.ir.patches import Patches
 from search_spaces.registry import create
 
 _RNG = np.random.default_rng(1)
@@ -74,6 +75,20 @@ def test_an_export_passes_its_checks_and_tells_its_arena(
     else:
         assert (tmp_path / "out" / "kernels" / "pointwise.c").exists()
         assert card["model"]["checked_on"] == "cortex_m7, emulated"
+
+
+def test_c_runs_in_the_patches_that_the_graph_asks_for(network, samples, reference, tmp_path):
+    pytest.importorskip("unicorn")
+    graph = replace(network.graph, patches=Patches(2, "sum"))
+    cut = replace(network, graph=graph)
+    report = exporter("c")(cut, tmp_path / "out", samples=samples, reference=reference)
+    model = json.loads(report.card.read_text())["model"]
+    assert model["patches"] == 2
+    assert model["checked_on"] == "cortex_m7, emulated"
+    code = (tmp_path / "out" / "model.c").read_text()
+    assert "conv/patch_1_1" in code
+    # The map itself, and of what made it a quarter and the windows' borders.
+    assert 768 < model["arena_bytes"] < 1536
 
 
 def test_machine_code_that_makes_other_bytes_is_not_exported(
