@@ -54,6 +54,7 @@ class BoundTable:
 
     Args:
         space: the space.
+        blocks: of the space, as the device runs them.
         keys: the table's key of each unit of the space.
         units: measured cost of each unit, or interpolated; NaN where there is neither.
         added_us: what each unit adds to an estimate, the correction in it.
@@ -63,6 +64,7 @@ class BoundTable:
     """
 
     space: SearchSpace
+    blocks: BlockMap
     keys: tuple[str, ...]
     units: Interpolation
     added_us: Float[np.ndarray, " u"]
@@ -152,7 +154,7 @@ def bind(
         units = interpolate(blocks.units, value_us) if allow_interpolation else nothing(value_us)
         source, correction = table.source, _correct(table, space, blocks, units.value_us)
     added_us = correction.per_unit(units.value_us, blocks.macs)
-    return BoundTable(space, keys, units, added_us, correction, source, _places(blocks))
+    return BoundTable(space, blocks, keys, units, added_us, correction, source, _places(blocks))
 
 
 def _correct(

@@ -12,7 +12,7 @@ from hw_profiles.profilers import registry
 from hw_profiles.profilers.base import Measured, Measurement, Profiler, Progress
 from hw_profiles.provenance import capture
 from hw_profiles.table import LatencyTable, Network, open_table, table_path
-from hw_profiles.worklist import Unit, missing, worklist
+from hw_profiles.worklist import Unit, blocks_on, missing, worklist
 from search_spaces.ir.blocks import BlockMap
 from search_spaces.ir.graph import Graph
 from search_spaces.space import Archs, SearchSpace
@@ -97,7 +97,7 @@ def lacking(
         only_missing: leave out what is known.
     """
     blocks = BlockMap(space)
-    units = worklist(blocks, device)
+    units = worklist(blocks_on(device, blocks), device)
     have: Sequence[Network] = ()
     if only_missing:
         units = missing(units, set(table.units) - table.unsettled())

@@ -10,7 +10,9 @@ from hw_profiles.device import DeviceSpec
 from hw_profiles.profilers import registry
 from hw_profiles.profilers.base import Profiler, Progress, Source
 from hw_profiles.table import LatencyTable
+from hw_profiles.worklist import blocks_on
 from search_spaces.errors import InputError
+from search_spaces.ir.blocks import BlockMap
 from search_spaces.space import Archs, SearchSpace
 
 
@@ -79,7 +81,7 @@ def validate(
     """
     profiler = profiler or registry.create(device)
     archs = _unused(space, table, n, seed)
-    bound = table.bind(space)
+    bound = table.bind(space, blocks_on(device, BlockMap(space)))
     if bound.missing:
         raise InputError(
             f"device {device.id!r}: {len(bound.missing)} of {len(bound.keys)} blocks of "

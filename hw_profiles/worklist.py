@@ -10,6 +10,7 @@ from search_spaces.errors import InputError
 from search_spaces.ir.blocks import BlockMap
 from search_spaces.ir.count import count
 from search_spaces.ir.graph import Graph, Node
+from search_spaces.ir.patches import BlockPatches
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,20 @@ class Unit:
     raw: frozenset[str] = frozenset()
     final: bool = False
     description: str = ""
+
+
+def blocks_on(device: DeviceSpec, blocks: BlockMap) -> BlockMap:
+    """The blocks that a device runs: on microcontrollers also those in patches.
+
+    Args:
+        device: the device.
+        blocks: of a space, without patches.
+    """
+    if device.kind != "mcu" or not blocks.space.drawing.cuts:
+        return blocks
+    from hw_profiles.mcu.patched_blocks import patched_blocks
+
+    return patched_blocks(blocks)
 
 
 def worklist(blocks: BlockMap, device: DeviceSpec) -> tuple[Unit, ...]:
@@ -105,4 +120,8 @@ def _describe(graph: Graph, place: str) -> str:
         for names in (graph.inputs, graph.outputs)
     ]
     million = count(graph).macs / 1e6
-    return f"{place}: {shapes[0]} -> {shapes[1]}, {len(graph.nodes)} nodes, {million:.2f} MMACs"
+    text = f"{place}: {shapes[0]} -> {shapes[1]}, {len(graph.nodes)} nodes, {million:.2f} MMACs"
+    cut = graph.patches
+    if isinstance(cut, BlockPatches):
+        text += f", in {len(cut.rows)}x{len(cut.columns)} patches"
+    return text

@@ -116,7 +116,9 @@ class Controller:
         wanted = self.experiment.predictors.accuracy.samples
         none = np.zeros((0, len(self.bench.space.knobs)), int)
         blocks, seed = self.bench.executors.blocks, self.experiment.seed
-        candidates = spread_archs(blocks, _CANDIDATES * wanted, seed, none)
+        # Networks that only run otherwise, in patches, are as accurate: one of them is labelled.
+        computed = self.bench.space.computed(spread_archs(blocks, _CANDIDATES * wanted, seed, none))
+        candidates = computed[np.sort(np.unique(computed, axis=0, return_index=True)[1])]
         wanted = min(wanted, len(candidates))
         archs = candidates[spread_labels(self.bench.space, candidates, wanted, seed)]
         done = len(self.store.trials("label"))

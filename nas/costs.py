@@ -29,7 +29,7 @@ class Costs:
     """MACs, parameters, latency and energy on every device, from the blocks of an architecture.
 
     Args:
-        blocks: of the space.
+        blocks: of the space, without patches.
         tables: the latency table of each device, bound to the space.
         energy: the same in energy (`LatencyTable.bind_energy`), of the devices that have it.
         microcontrollers: devices whose memory counts.
@@ -47,11 +47,12 @@ class Costs:
         self._bound = {f"latency_ms@{device}": table for device, table in tables.items()}
         self._bound |= {f"energy_mj@{device}": table for device, table in (energy or {}).items()}
 
+        self._microcontrollers = microcontrollers
         self._planned = {f"{m}@{device}": m for device in microcontrollers for m in _PLANNED}
 
     @cached_property
     def _memory(self) -> BlockMemory:
-        return BlockMemory(self.blocks)
+        return BlockMemory(self.tables[self._microcontrollers[0]].blocks)
 
     def evaluate(self, archs: Archs) -> dict[str, Num[np.ndarray, " n"]]:
         """A column for each cost: `macs`, `params`, and as the tables estimate them
@@ -84,8 +85,9 @@ class Costs:
         """The architectures with the least and the most of a cost, over the whole space."""
         if column in self._planned:
             return self._memory.reachable(self._planned[column])
-        per_unit = self._per_unit(column)
-        least, most = cheapest(self.blocks, per_unit), cheapest(self.blocks, -per_unit)
+        (blocks,) = self._maps(column)
+        per_unit = self._per_unit(column, blocks)
+        least, most = cheapest(blocks, per_unit), cheapest(blocks, -per_unit)
         archs = np.stack([least.arch, most.arch])
         low, high = map(float, self.evaluate(archs)[column])
         return Extreme(least.arch, low), Extreme(most.arch, high)
@@ -202,13 +204,10 @@ class Costs:
 
         No architecture meets both where even the least of a weighted sum of their excesses is
         above 0. So what is told is certain; a conflict that no weights show is not found, nor one
-        of memory, which does not add up.
+        of memory, which does not add up, nor one of devices that run different blocks (patches).
         """
         bounds = [
-            (
-                f"{c.column} {sign} {bound:g}{_chance(c)}",
-                *self._excess(c.column, bound / quantile, direction),
-            )
+            (f"{c.column} {sign} {bound:g}{_chance(c)}", c.column, bound / quantile, direction)
             for c in constraints
             if c.column in _COUNTED or c.column in self._bound
             for (sign, bound, direction), quantile in zip(
@@ -220,13 +219,7 @@ class Costs:
             f"constraints: {first[0]} and {second[0]} can't be met together, though each of them "
             "can: relax one of the two"
             for first, second in combinations(bounds, 2)
-            if any(
-                cheapest(self.blocks, w * first[1] + (1 - w) * second[1]).value
-                + w * first[2]
-                + (1 - w) * second[2]
-                > _CERTAIN
-                for w in _WEIGHTS
-            )
+            if self._exclude(first[1:], second[1:])
         ]
 
     def _quantiles(self, constraint: Constraint) -> tuple[float, float]:
@@ -241,20 +234,39 @@ class Costs:
         away = constraint.margin * table.correction.interval
         return 1.0 - away, 1.0 + away
 
+    def _exclude(self, *bounds: tuple[str, float, float]) -> bool:
+        """Whether some weights prove that two bounds exclude each other."""
+        maps = self._maps(*(column for column, _, _ in bounds))
+        if len(maps) > 1:
+            return False
+        (blocks,) = maps
+        (first, before), (second, after) = (self._excess(*bound, blocks) for bound in bounds)
+        return any(
+            cheapest(blocks, w * first + (1 - w) * second).value + w * before + (1 - w) * after
+            > _CERTAIN
+            for w in _WEIGHTS
+        )
+
+    def _maps(self, *columns: str) -> set[BlockMap]:
+        """The blocks that make up the columns; what is counted adds up over any of them."""
+        return {self._bound[name].blocks for name in columns if name in self._bound} or {
+            self.blocks
+        }
+
     def _excess(
-        self, column: str, bound: float, direction: float
+        self, column: str, bound: float, direction: float, blocks: BlockMap
     ) -> tuple[Float[np.ndarray, " u"], float]:
         """Relative excess over a bound as a sum: what each unit adds, and what stands before it."""
-        per_unit, constant = self._per_unit(column), 0.0
+        per_unit, constant = self._per_unit(column, blocks), 0.0
         if column not in _COUNTED:
             per_unit = per_unit / 1e3
             constant = self._bound[column].correction.constant_us / 1e3
         scale = direction / (abs(bound) or 1.0)
         return scale * per_unit, scale * (constant - bound)
 
-    def _per_unit(self, column: str) -> Float[np.ndarray, " u"]:
+    def _per_unit(self, column: str, blocks: BlockMap) -> Float[np.ndarray, " u"]:
         if column in _COUNTED:
-            return getattr(self.blocks, column).astype(float)
+            return getattr(blocks, column).astype(float)
         return self._bound[column].added_us
 
     def _words(self, extreme: Extreme) -> str:

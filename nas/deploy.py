@@ -1,16 +1,14 @@
 """From a verified network of a run to a file that can be deployed."""
 
-from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 
-from hw_profiles.mcu.memory import unweighted
+from hw_profiles.mcu.memory import lowered
 from hw_profiles.mcu.patches import best_depth, patched
-from hw_profiles.mcu.simulate import of_device
 from hw_profiles.profile import measure_networks
 from hw_profiles.profilers.registry import create, measures
 from hw_profiles.provenance import capture
@@ -24,6 +22,7 @@ from nas.workbench import Workbench
 from search_spaces.errors import InputError
 from search_spaces.ir.graph import Graph
 from search_spaces.ir.passes import fold_batchnorm
+from search_spaces.ir.patches import Patches
 from search_spaces.ir.quantize import quantize_for_timing
 from search_spaces.space import Arch
 
@@ -35,7 +34,8 @@ def export_trial(
     trial: int,
     target: str,
     folder: Path | None = None,
-    options: Mapping[str, Any] | None = None,
+    patches: int | None = None,
+    patch_layers: int | None = None,
 ) -> ExportReport:
     """Export a network of a run, with the weights and statistics that were verified.
 
@@ -44,7 +44,9 @@ def export_trial(
         trial: the network's id.
         target: format, one of `nas.export.registry.names()`.
         folder: new folder to write; `RUN/exports/TRIAL/TARGET` if not given.
-        options: more arguments of the format's exporter.
+        patches: of C, along each side, in which the first layers run, 1 for none; as the
+            architecture has it if not given.
+        patch_layers: how many layers; as many as take the least memory if not given.
 
     Raises:
         InputError: there is no such trial or format, or the folder exists.
@@ -63,6 +65,8 @@ def export_trial(
         raise InputError(f"{run}: its networks are the user's own: there are none here to export")
     bench = Workbench(experiment, results.folder)
     graph = bench.space.build(arch)
+    if patches is not None or target != "c":
+        graph = _in_patches(graph, patches or 1, patch_layers)
     size = input_size(graph)
     stats = bench.evaluator.calibrate(graph)
     checked = bench.data.validation.images[:_CHECKED_IMAGES]
@@ -82,12 +86,10 @@ def export_trial(
         ),
         classes=bench.data.classes,
         metrics=_metrics(table.loc[[trial]]),
-        latency=_patched_latency(bench, graph, **options)
-        if options
-        else _latency(bench, graph, target),
+        latency=_latency(bench, graph, target),
     )
     folder = folder or results.folder / "exports" / str(trial) / target
-    return write(network, folder, samples=samples, reference=forward, **(options or {}))
+    return write(network, folder, samples=samples, reference=forward)
 
 
 def _origin(bench: Workbench, arch: Arch) -> Origin:
@@ -107,21 +109,18 @@ def _metrics(rows: Any) -> list[Metric]:
     return list(found.values())
 
 
-def _patched_latency(
-    bench: Workbench, graph: Graph, patches: int, patch_layers: int | None
-) -> dict[str, dict[str, Any]]:
-    """The network in patches, simulated on the run's microcontrollers."""
-    network = unweighted(graph)
-    cut = patched(network, patch_layers or best_depth(network, patches), patches)
-    out = {}
-    for name, device in bench.devices.items():
-        if device.kind != "mcu" or device.runner is None:
-            continue
-        provenance = capture(create(device).runtime, device.threads)
-        figures = {"dtype": "int8", "spread_ms": 0.0, "runs": 1, "source": "simulated"}
-        value_us = of_device(device).time_us([call.layer for call in cut.calls])
-        out[name] = {"value_ms": value_us / 1e3, **figures, "provenance": asdict(provenance)}
-    return out
+def _in_patches(graph: Graph, patches: int, patch_layers: int | None) -> Graph:
+    """The network in so many patches along each side, 1 for none.
+
+    Raises:
+        InputError: it can't be cut so.
+    """
+    if patches == 1:
+        return replace(graph, patches=None)
+    network = lowered(graph)
+    depth = patch_layers or best_depth(network, patches)
+    patched(network, depth, patches)  # or it says why not
+    return replace(graph, patches=Patches(patches, network.calls[depth - 1].name))
 
 
 def _latency(bench: Workbench, graph: Graph, target: str) -> dict[str, dict[str, Any]]:

@@ -125,7 +125,7 @@ class Explorer:
 
 def estimate(costs: Costs, predictor: Predictor, archs: Archs, stage: str) -> Batch:
     """What architectures are thought to be worth and to cost, with the intervals of that."""
-    prediction = predictor.predict(archs)
+    prediction = predictor.predict(costs.blocks.space.computed(archs))
     half = _Z90 * prediction.std
     return Batch(
         stage,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from hw_profiles.device import load_device
 from hw_profiles.table import open_table
-from hw_profiles.worklist import missing, worklist
+from hw_profiles.worklist import blocks_on, missing, worklist
 from nas.config.schema import Experiment
 from nas.workbench import Workbench
 from search_spaces.ir.count import count
@@ -61,7 +61,11 @@ def plan(experiment: Experiment) -> Plan:
     for name in experiment.devices:
         device = load_device(name)
         table = open_table(device)
-        units = worklist(blocks, device) if table.transferred(bench.space) is None else ()
+        units = (
+            worklist(blocks_on(device, blocks), device)
+            if table.transferred(bench.space) is None
+            else ()
+        )
         lacking[name] = len(missing(units, table.units))
     images = len(bench.data.train)
     return Plan(

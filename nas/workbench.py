@@ -16,6 +16,7 @@ import numpy as np
 from hw_profiles import table
 from hw_profiles.device import DeviceSpec, load_device
 from hw_profiles.table import LatencyTable
+from hw_profiles.worklist import blocks_on
 from nas.config.schema import Experiment
 from nas.costs import Costs
 from nas.data.dataset import Dataset
@@ -80,13 +81,18 @@ class Workbench:
     @cached_property
     def costs(self) -> Costs:
         """Costs of populations on all devices."""
-        blocks = self.executors.blocks
+        plain = self.executors.blocks
+        blocks = {name: blocks_on(device, plain) for name, device in self.devices.items()}
         allow = self.experiment.allow_interpolation
-        bound = {name: item.bind(self.space, blocks, allow) for name, item in self.tables.items()}
-        energy = {name: item.bind_energy(self.space, blocks) for name, item in self.tables.items()}
+        bound = {
+            name: item.bind(self.space, blocks[name], allow) for name, item in self.tables.items()
+        }
+        energy = {
+            name: item.bind_energy(self.space, blocks[name]) for name, item in self.tables.items()
+        }
         metered = {name: item for name, item in energy.items() if item}
         controllers = [name for name, device in self.devices.items() if device.kind == "mcu"]
-        return Costs(blocks, bound, metered, controllers)
+        return Costs(plain, bound, metered, controllers)
 
     @cached_property
     def trainer(self) -> Trainer:

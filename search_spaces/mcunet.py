@@ -37,6 +37,9 @@ class McuNet(SearchSpace):
         depth: numbers of blocks a stage may have.
         kernel: depthwise kernel sizes a block may have.
         expand: expansion ratios a block may have.
+        patches: into how many patches along each side the first stages may be cut on
+            microcontrollers, 1 for none; a knob where there is more than that.
+        patched_stages: how many stages may run so, 0 for the stem alone.
     """
 
     __pydantic_config__ = PARAMETERS
@@ -54,6 +57,8 @@ class McuNet(SearchSpace):
     depth: tuple[int, ...] = (1, 2, 3, 4)
     kernel: tuple[int, ...] = (3, 5, 7)
     expand: tuple[float, ...] = (3, 4, 6)
+    patches: tuple[int, ...] = (1,)
+    patched_stages: tuple[int, ...] = (1,)
 
     def __post_init__(self) -> None:
         """Check that the parameters describe networks that exist, each of them once."""
@@ -66,6 +71,15 @@ class McuNet(SearchSpace):
         for name in ("resolution", "widths", "strides", "width", "kernel", "expand"):
             if min(getattr(self, name), default=0) <= 0:
                 raise InputError(f"{name}: needs positive numbers, got {list(getattr(self, name))}")
+        if min(self.patches, default=0) < 1:
+            raise InputError(f"patches: needs positive numbers, got {list(self.patches)}")
+        if not self.patched_stages or not set(self.patched_stages) <= set(
+            range(len(self.widths) + 1)
+        ):
+            raise InputError(
+                f"patched_stages: {list(self.patched_stages)} must be some of 0 (the stem) to "
+                f"{len(self.widths)}"
+            )
         if min(self.channels, self.stem, self.stem_stride) <= 0 or self.classes < 2:
             raise InputError("channels, stem and stem_stride must be positive, classes >= 2")
         every = {divisible(c / 2) for c in self._options(self.stem)}
@@ -79,7 +93,10 @@ class McuNet(SearchSpace):
 
     @cached_property
     def knobs(self) -> tuple[Knob, ...]:
-        """`resolution`, `stem.width`, per stage `width` and `depth`, per block two more."""
+        """`resolution`, `stem.width`, per stage `width` and `depth`, per block two more.
+
+        Where there is a choice of `patches`, that and `patched_stages` come last.
+        """
         knobs = [
             Knob("resolution", self.resolution, static=True),
             Knob("stem.width", self._options(self.stem)),
@@ -90,6 +107,9 @@ class McuNet(SearchSpace):
             for i in range(max(self.depth)):
                 knobs.append(Knob(f"s{s}.b{i}.kernel", self.kernel))
                 knobs.append(Knob(f"s{s}.b{i}.expand", self.expand))
+        if self._in_patches:
+            knobs.append(Knob("patches", self.patches, schedule=True))
+            knobs.append(Knob("patched_stages", self.patched_stages, schedule=True))
         return tuple(knobs)
 
     def define(self, b: Builder) -> Tensor:
@@ -102,10 +122,12 @@ class McuNet(SearchSpace):
             x = b.activation("act", b.batch_norm("bn", x), "relu6")
             narrow = divisible(features / 2)
             x = inverted_residual(b, x, None, 3, 1, narrow, "relu6", residual=False)
+        self._cut(b, 0)
         for s in range(len(self.widths)):
             with b.scope(f"s{s}"):
                 features = int(b.pick(f"s{s}.width"))
                 x = b.repeat(f"s{s}.depth", x, self._stage(b, s, features))
+            self._cut(b, s + 1)
         with b.block("head"):
             x = b.node("pool", "global_pool", (x,))
             x = b.node("flat", "reshape", (x,), shape=(b.channels(x),))
@@ -122,6 +144,14 @@ class McuNet(SearchSpace):
             )
 
         return body
+
+    @property
+    def _in_patches(self) -> bool:
+        return self.patches != (1,)
+
+    def _cut(self, b: Builder, stages: int) -> None:
+        if self._in_patches and stages in self.patched_stages:
+            b.cut("patches", "patched_stages", stages)
 
     def _options(self, features: int) -> tuple[int, ...]:
         return tuple(sorted({divisible(features * multiplier) for multiplier in self.width}))

@@ -34,12 +34,14 @@ class Knob:
         options: the values; numbers ascend, so that the last one is the largest.
         ordered: whether neighbouring options are alike (mutation steps, features).
         static: whether compiled programs fix it (input resolution): a program per option.
+        schedule: whether it tells only how a device runs the network, not what is computed.
     """
 
     name: str
     options: tuple[Option, ...]
     ordered: bool = True
     static: bool = False
+    schedule: bool = False
 
     def __post_init__(self) -> None:
         """Check the options."""
@@ -161,6 +163,14 @@ class SearchSpace:
         A knob's conditions name every choice around it, so one pass settles all.
         """
         return np.where(self.active(archs), archs, 0)
+
+    def computed(self, archs: Archs) -> Archs:
+        """Canonical, with knobs that tell only how devices run a network at their first option.
+
+        Networks that compute the same, and so are as accurate, are equal.
+        """
+        schedule = np.array([knob.schedule for knob in self.knobs])
+        return self.canonical(np.where(schedule[None, :], 0, archs))
 
     def sample(self, rng: np.random.Generator, n: int) -> Archs:
         """`n` canonical architectures, each knob drawn uniformly."""

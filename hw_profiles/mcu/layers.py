@@ -244,6 +244,8 @@ Layer = (
     | Copy
 )
 LAYERS: dict[str, type] = {kind.op: kind for kind in Layer.__args__}
+# Kernels whose outputs depend on a window of the input.
+WINDOWED = (Conv, Depthwise, AveragePool, MaxPool)
 # Kernels that read two tensors.
 TWO_INPUTS = ("add", "multiply")
 # Kernels whose output may lie where their (first) input does.

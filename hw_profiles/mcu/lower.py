@@ -130,19 +130,6 @@ def lower(graph: Graph, params: Params) -> Int8Network:
     return Int8Network(tuple(calls), tuple(graph.inputs), outputs, shapes, quantization)
 
 
-def random_params(graph: Graph, seed: int = 0) -> dict[str, dict[str, np.ndarray]]:
-    """Weights of about the usual size: no time and no memory depends on them."""
-    rng = np.random.default_rng(seed)
-    return {
-        node.name: {
-            name: rng.normal(0, spec.fan_in**-0.5, spec.shape).astype(np.float32)
-            for name, spec in node.params.items()
-        }
-        for node in graph.nodes
-        if node.params
-    }
-
-
 def _check_covered(graph: Graph) -> None:
     problems = [
         f"{node.name}: no C kernel computes {node.op!r}; there are: {', '.join(_covered())}"

@@ -7,12 +7,15 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from hw_profiles.mcu.arena import arena, flash_bytes
-from hw_profiles.mcu.lower import Int8Network, lower, random_params
+from hw_profiles.mcu.lower import Int8Network, lower
+from hw_profiles.mcu.patches import block_parts, in_patches, joined, largest
+from hw_profiles.weights import random_params
 from search_spaces.errors import InputError
 from search_spaces.ir.blocks import BlockMap
 from search_spaces.ir.extremes import Extreme, cheapest
 from search_spaces.ir.graph import Graph
 from search_spaces.ir.passes import fold_batchnorm
+from search_spaces.ir.patches import BlockPatches
 from search_spaces.ir.quantize import quantize_for_timing
 from search_spaces.space import Archs
 
@@ -20,9 +23,17 @@ KIB = 1024
 
 
 def unweighted(graph: Graph) -> Int8Network:
-    """The layers of a network with weights of any kind: memory does not depend on them."""
+    """The layers of a network with weights of any kind: memory does not depend on them.
+
+    Those of its patches, where it runs in patches.
+    """
+    return in_patches(lowered(graph), graph)
+
+
+def lowered(graph: Graph) -> Int8Network:
+    """The same, whole."""
     quantized = quantize_for_timing(fold_batchnorm(graph), whole=True)
-    return lower(quantized, random_params(quantized))
+    return lower(quantized, random_params(quantized, np.random.default_rng(0)))
 
 
 @dataclass(frozen=True)
@@ -55,11 +66,7 @@ class BlockMemory:
     @cached_property
     def _bytes(self) -> Int[np.ndarray, "u 2"]:
         """Arena and constants of each unit."""
-        networks = map(unweighted, self.blocks.units)
-        rows = [
-            (arena(one, simd=None).arena_bytes, flash_bytes(one, simd=True)) for one in networks
-        ]
-        return np.array(rows, np.int64).reshape(-1, 2)
+        return np.array([_needs(unit) for unit in self.blocks.units], np.int64).reshape(-1, 2)
 
     def peak_sram_kib(self, archs: Archs) -> Float[np.ndarray, " n"]:
         """KiB of the arena of each architecture."""
@@ -80,6 +87,15 @@ class BlockMemory:
             least = cheapest(self.blocks, per_unit, np.maximum)
             most = cheapest(self.blocks, -per_unit, np.minimum)
         return least, Extreme(most.arch, -most.value)
+
+
+def _needs(unit: Graph) -> tuple[int, int]:
+    network, cut, resident = lowered(unit), unit.patches, 0
+    every = network
+    if isinstance(cut, BlockPatches):
+        parts, resident = block_parts(network, cut), cut.resident
+        network, every = largest(parts), joined(parts)
+    return arena(network, simd=None).arena_bytes + resident, flash_bytes(every, simd=True)
 
 
 def _block_of(graph: Graph, name: str) -> str:

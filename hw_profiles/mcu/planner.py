@@ -159,9 +159,9 @@ def _lifetimes(
     for i, step in enumerate(steps):
         last |= dict.fromkeys((*step.reads, step.makes), i)
     last |= dict.fromkeys(outputs, len(steps) - 1)
-    tensors = [Buffer(name, _aligned(sizes[name]), first[name], last[name]) for name in first]
+    tensors = [Buffer(name, aligned(sizes[name]), first[name], last[name]) for name in first]
     scratch = [
-        Buffer(step.name, _aligned(step.scratch_bytes), i, i, scratch=True)
+        Buffer(step.name, aligned(step.scratch_bytes), i, i, scratch=True)
         for i, step in enumerate(steps)
         if step.scratch_bytes
     ]
@@ -171,7 +171,7 @@ def _lifetimes(
 def _ending(step: Step, number: int, last: Mapping[str, int]) -> Step:
     """The step with those overlaps that its inputs' lifetimes allow."""
     in_place = tuple(name for name in step.in_place if last[name] == number)
-    below = {name: _aligned(n) for name, n in step.below.items() if last[name] == number}
+    below = {name: aligned(n) for name, n in step.below.items() if last[name] == number}
     return replace(step, in_place=in_place, below=below)
 
 
@@ -241,5 +241,6 @@ def _orders(buffers: Sequence[Buffer]) -> list[list[int]]:
     ]
 
 
-def _aligned(size: int) -> int:
+def aligned(size: int) -> int:
+    """Bytes that a buffer of that size takes."""
     return -(-size // ALIGNMENT) * ALIGNMENT

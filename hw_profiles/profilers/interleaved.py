@@ -22,12 +22,11 @@ from hw_profiles.profilers.base import Measured, Progress
 from hw_profiles.sentinels import Sentinels, chosen
 from hw_profiles.worklist import Unit
 from search_spaces.ir.count import count
-from search_spaces.ir.graph import Attr, Graph, ParamSpec, TensorType
+from search_spaces.ir.graph import Attr, Graph, TensorType
 from search_spaces.ir.ops import make_node
 
 # A session holds its weights twice while it packs them, its arena, and about this much more.
 _SESSION_BYTES = 1 << 20
-_DRAW = 4099
 # Of a sum of some twenty blocks the errors cancel in part; those of a whole network do not.
 _UNIT_SLACK = 2.0
 
@@ -162,23 +161,6 @@ class _Work:
             drift=self.sentinels.drift(),
             meter=self.timing.meter.name if self.timing.meter is not None else None,
         )
-
-
-def random_params(graph: Graph, rng: np.random.Generator) -> dict[str, dict[str, np.ndarray]]:
-    """Weights of a size that keeps activations away from overflow and from denormals.
-
-    Large tensors repeat a short draw: drawing a network's weights takes longer than loading it.
-    """
-    draw = rng.standard_normal(_DRAW, np.float32)
-
-    def weights(spec: ParamSpec) -> np.ndarray:
-        return np.resize(draw * np.float32(spec.fan_in**-0.5), spec.shape)
-
-    return {
-        node.name: {name: weights(spec) for name, spec in node.params.items()}
-        for node in graph.nodes
-        if node.params
-    }
 
 
 def _released() -> Any:

@@ -18,7 +18,8 @@ from hw_profiles.device import DeviceSpec, cache_folder
 from hw_profiles.energy import Meter, nvml, rapl
 from hw_profiles.measure import Policy
 from hw_profiles.profilers.base import Measured
-from hw_profiles.profilers.interleaved import Interleaved, Watch, random_params
+from hw_profiles.profilers.interleaved import Interleaved, Watch
+from hw_profiles.weights import random_params
 from hw_profiles.worklist import Unit
 from search_spaces.errors import InputError
 from search_spaces.ir.graph import Graph

@@ -17,7 +17,8 @@ from hw_profiles.energy import Meter, rapl
 from hw_profiles.machine import available_bytes
 from hw_profiles.measure import Policy
 from hw_profiles.profilers.base import Measured
-from hw_profiles.profilers.interleaved import Interleaved, Watch, random_params
+from hw_profiles.profilers.interleaved import Interleaved, Watch
+from hw_profiles.weights import random_params
 from hw_profiles.worklist import Unit
 from search_spaces.ir.graph import Graph
 

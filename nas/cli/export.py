@@ -15,7 +15,13 @@ Output = Annotated[
     typer.Option("-o", "--output", help="New folder.  [default: RUN/exports/ID/FORMAT]"),
 ]
 Patches = Annotated[
-    int, typer.Option(min=1, help="C only: run the first layers in N x N patches, to save RAM.")
+    int | None,
+    typer.Option(
+        min=1,
+        help="C only: run the first layers in N x N patches, to save RAM; 1 for none.  "
+        "[default: what the architecture says]",
+        show_default=False,
+    ),
 ]
 PatchLayers = Annotated[
     int | None,
@@ -27,7 +33,7 @@ def export(
     network: Network,
     to: To = "onnx",
     output: Output = None,
-    patches: Patches = 1,
+    patches: Patches = None,
     patch_layers: PatchLayers = None,
     as_json: AsJson = False,
 ) -> None:
@@ -37,16 +43,15 @@ def export(
 
     run, trial = split(network)
     exporter(to)
-    options = {"patches": patches, "patch_layers": patch_layers} if patches > 1 else {}
-    if (options or patch_layers) and to != "c":
+    if (patches or patch_layers) and to != "c":
         raise InputError(f"--patches and --patch-layers are for --to c, not {to}")
-    if patch_layers and not options:
+    if patch_layers and (patches or 1) < 2:
         raise InputError("--patch-layers: needs --patches of 2 or more")
     from dataclasses import asdict
 
     from nas.deploy import export_trial
 
-    report = export_trial(run, trial, to, output, options)
+    report = export_trial(run, trial, to, output, patches, patch_layers)
     numerics, accuracy = report.numerics, report.accuracy
     if as_json:
         facts = {"model": str(report.model), "card": str(report.card), "bytes": report.model_bytes}

@@ -78,8 +78,10 @@ def profile(
     from hw_profiles.profile import profile as measure
     from hw_profiles.table import table_path, unquiet
     from hw_profiles.validate import validate as compare
+    from hw_profiles.worklist import blocks_on
     from nas.cli import elsewhere
     from nas.log import Log
+    from search_spaces.ir.blocks import BlockMap
 
     spec = load_device(device)
     searched, archs = _space(space, overrides or ())
@@ -109,7 +111,7 @@ def profile(
             table = measure(searched, spec, seed=seed, progress=watch, only_missing=not again)
         for warning in (*table.warnings, *unquiet(table)):
             log(warning)
-        bound = table.bind(searched)
+        bound = table.bind(searched, blocks_on(spec, BlockMap(searched)))
         facts = {
             "table": str(table_path(spec)),
             "space": searched.name,

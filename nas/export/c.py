@@ -12,7 +12,7 @@ import numpy as np
 from hw_profiles.mcu.batched import runner
 from hw_profiles.mcu.codegen import Sources, generate
 from hw_profiles.mcu.lower import Int8Network, lower
-from hw_profiles.mcu.patches import best_depth, patched
+from hw_profiles.mcu.patches import in_patches
 from nas.calibration import calibrated
 from nas.export.card import Network
 from nas.export.checked import Judged, Written, check_samples, write_checked
@@ -20,6 +20,7 @@ from nas.export.folder import refuse_existing, write_folder
 from nas.export.numerics import Images, Outputs, Samples
 from nas.export.registry import ExportReport
 from search_spaces.errors import RunError
+from search_spaces.ir.patches import Patches
 
 # As of 8 bits in ONNX (`onnx_int8`): outputs of a sound network are off by a few hundredths.
 TOLERANCE, LARGEST_DROP = 1.0, 0.05
@@ -33,8 +34,6 @@ def export_c(
     samples: Samples,
     reference: Callable[[Images], Any],
     tolerance: float = TOLERANCE,
-    patches: int = 1,
-    patch_layers: int | None = None,
 ) -> ExportReport:
     """Write C sources that a cross compiler builds, with a test input, and `card.json`.
 
@@ -42,13 +41,12 @@ def export_c(
     sources are built as well and run in the emulator, and must make the same bytes.
 
     Args:
-        network: float32, batch norm folded, with everything that the card tells.
+        network: float32, batch norm folded, with everything that the card tells; the code runs in
+            the patches that its graph asks for.
         folder: must not exist; it appears whole or not at all.
         samples: images that steps are taken from and that the code is tested on.
         reference: outputs `(n, classes)` of the searched network in JAX for such images.
         tolerance: largest error relative to each image's largest output.
-        patches: along each side, in which the first layers run; 1 for none.
-        patch_layers: how many layers; as many as take the least memory if not given.
 
     Raises:
         RunError: outputs are off by more, 5 % of the test images less are right, or the machine
@@ -60,12 +58,9 @@ def export_c(
     check_samples(network, samples)
     graph = calibrated(network.graph, network.params, samples.calibration(), whole=True)
     layers = lower(graph, network.params)
-    code = layers
-    if patches > 1:
-        code = patched(layers, patch_layers or best_depth(layers, patches), patches)
-    sources = generate(code, layers.rounded(samples.images[:1])[0])
+    sources = generate(in_patches(layers, graph), layers.rounded(samples.images[:1])[0])
     facts = {
-        "patches": patches,
+        "patches": graph.patches.side if isinstance(graph.patches, Patches) else 1,
         "arena_bytes": sources.plan.arena_bytes,
         "checked_on": _emulated(sources),
     }

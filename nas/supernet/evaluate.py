@@ -74,7 +74,7 @@ class SupernetEvaluator:
 
         A network is evaluated once, however it is asked for.
         """
-        keys = [arch.tobytes() for arch in self.executors.space.canonical(archs).astype(np.int64)]
+        keys = [arch.tobytes() for arch in self.executors.space.computed(archs).astype(np.int64)]
         new = {key: i for i, key in enumerate(keys) if key not in self._known}
         rows = list(new.values())
         calibrate = not self.batch_statistics

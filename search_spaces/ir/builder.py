@@ -14,6 +14,7 @@ from typing import Protocol
 
 from search_spaces.ir.graph import Attr, Graph, Node, TensorType
 from search_spaces.ir.ops import ACTIVATIONS, GraphError, make_node
+from search_spaces.ir.patches import Patches
 
 Option = int | float | str
 Tensor = str
@@ -33,7 +34,7 @@ class KnobLike(Protocol):
 class Pick:
     """A knob was read: in which scope and block, and under which choices of other knobs.
 
-    `counts` is true where it only counts repeats: its value reaches no block.
+    `counts` is true where its value reaches no block: it counts repeats or patches.
     """
 
     knob: str
@@ -41,6 +42,19 @@ class Pick:
     block: str | None
     conditions: tuple[Condition, ...]
     counts: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """A place up to which blocks may run in patches: the first `blocks` of the super-graph.
+
+    `side` and `depth` name the knobs, `here` is the option of `depth` that stands for this place.
+    """
+
+    side: str
+    depth: str
+    here: Option
+    blocks: int
 
 
 class Builder:
@@ -67,6 +81,8 @@ class Builder:
         self._scopes: list[str] = []
         self._block: str | None = None
         self._conditions: list[Condition] = []
+        self._patches: Patches | None = None
+        self.cuts: list[Cut] = []
         self.picks: list[Pick] = []
         self.blocks: dict[str, tuple[Condition, ...]] = {}
 
@@ -77,7 +93,7 @@ class Builder:
 
     def graph(self, *outputs: Tensor) -> Graph:
         """The finished graph."""
-        return Graph(self._inputs, tuple(self._nodes), outputs, tuple(self.blocks))
+        return Graph(self._inputs, tuple(self._nodes), outputs, tuple(self.blocks), self._patches)
 
     def shape(self, x: Tensor) -> tuple[int, ...]:
         """Shape of a tensor: `(h, w, c)` or `(c,)`."""
@@ -144,6 +160,23 @@ class Builder:
                 outs.append(draw(x))
             self._conditions.pop()
         return self.node("select", "select", tuple(outs), knob=knob) if self.is_super else outs[0]
+
+    def cut(self, side: str, depth: str, here: Option) -> None:
+        """Let all blocks so far run in patches, on microcontrollers, where `depth` is `here`.
+
+        The knob `side` counts the patches along each side; where it is 1, `depth` is not read.
+        """
+        sides, depths = ([*self._knob(knob).options] for knob in (side, depth))
+        self._note(side, counts=True)
+        self._conditions.append((side, frozenset(i for i, n in enumerate(sides) if n != 1)))
+        self._note(depth, counts=True)
+        self._conditions.pop()
+        if self._choices is None:
+            self.cuts.append(Cut(side, depth, here, len(self.blocks)))
+            return
+        count = _depth(side, sides[self._choices[side]])
+        if count > 1 and depths[self._choices[depth]] == here:
+            self._patches = Patches(count, next(reversed(self.blocks)))
 
     # Scopes
 

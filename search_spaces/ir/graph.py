@@ -14,6 +14,8 @@ from enum import StrEnum
 from functools import cached_property
 from math import prod
 
+from search_spaces.ir.patches import BlockPatches, Patches
+
 Attr = int | float | str | bool | tuple[int, ...]
 
 
@@ -93,12 +95,14 @@ class Graph:
         outputs: names of the tensors that the network returns.
         blocks: names of the blocks, in order; a node belongs to block `b` when its name starts
             with `b/`. Blocks are the unit of measurement on devices.
+        patches: which part of it microcontrollers run patch by patch; None for nothing.
     """
 
     inputs: Mapping[str, TensorType]
     nodes: tuple[Node, ...]
     outputs: tuple[str, ...]
     blocks: tuple[str, ...] = ()
+    patches: Patches | BlockPatches | None = None
 
     @cached_property
     def by_name(self) -> Mapping[str, Node]:

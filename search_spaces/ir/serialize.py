@@ -1,10 +1,12 @@
 """Graphs as JSON, with a version, and back."""
 
+from dataclasses import asdict
 from typing import Any
 
 from search_spaces.errors import InputError
 from search_spaces.ir.graph import Attr, DType, Graph, TensorType
 from search_spaces.ir.ops import make_node
+from search_spaces.ir.patches import BlockPatches, Patches
 from search_spaces.ir.verify import verify
 
 VERSION = 1
@@ -26,6 +28,8 @@ def to_dict(graph: Graph) -> dict[str, Any]:
         ],
         "outputs": list(graph.outputs),
         "blocks": list(graph.blocks),
+        # Left out where there are none, so that digests of other graphs stay what they were.
+        **({"patches": asdict(graph.patches)} if graph.patches else {}),
     }
 
 
@@ -52,12 +56,22 @@ def from_dict(data: dict[str, Any]) -> Graph:
         node = make_node(item["name"], item["op"], types, _attrs(item["attrs"]))
         known[node.name] = node.out
         nodes.append(node)
-    graph = Graph(inputs, tuple(nodes), tuple(data["outputs"]), tuple(data["blocks"]))
+    outputs, blocks = tuple(data["outputs"]), tuple(data["blocks"])
+    graph = Graph(inputs, tuple(nodes), outputs, blocks, _patches(data.get("patches")))
     return verify(graph, is_super=any(node.op in ("gate", "select") for node in nodes))
 
 
 def _type(tensor: TensorType) -> dict[str, Any]:
     return {"shape": list(tensor.shape), "dtype": tensor.dtype.value}
+
+
+def _patches(data: dict[str, Any] | None) -> Patches | BlockPatches | None:
+    if data is None:
+        return None
+    if "side" in data:
+        return Patches(**data)
+    intervals = {axis: tuple(map(tuple, data[axis])) for axis in ("rows", "columns")}
+    return BlockPatches(**{**data, **intervals})
 
 
 def _attrs(attrs: dict[str, Any]) -> dict[str, Attr]:

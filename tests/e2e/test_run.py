@@ -9,6 +9,7 @@ import onnxruntime
 import pytest
 
 from nas.bench_search import load_problem
+from nas.cli import main
 from nas.config import load
 from nas.results import open as open_run
 from nas.search.benchmark import compare
@@ -104,6 +105,28 @@ def test_searches_are_compared_on_the_estimates_of_a_run(finished):
     np.testing.assert_allclose(F * [-1, 1], columns.to_numpy(float), rtol=1e-12)
     assert all((each[:, -1] > 0).all() for each in curves.values())
     assert problem.quality(F, G) > problem.average
+
+
+def _here(capsys, *arguments: str) -> str:
+    """Output of `nas` in this process, which knows JAX already."""
+    with pytest.raises(SystemExit) as stopped:
+        main(arguments)
+    assert stopped.value.code == 0
+    return capsys.readouterr().out
+
+
+def test_memory_and_c_of_a_finished_run(finished, capsys):
+    pytest.importorskip("unicorn")
+    trial = f"{finished}/{(finished / 'pareto.csv').read_text().splitlines()[1].split(',')[0]}"
+    shown = _here(capsys, "show", trial, "--memory")
+    assert shown.startswith("arena of ")
+    assert "<- peak" in shown
+    folder = finished.parent / "c"
+    told = _here(capsys, "export", trial, "--to", "c", "--patches", "2", "-o", str(folder))
+    assert "machine code made the expected bytes on: cortex_m7, emulated" in told
+    card = json.loads((folder / "card.json").read_text())
+    assert card["model"]["patches"] == 2
+    assert "/patch_1_1" in (folder / "model.c").read_text()
 
 
 def test_killed_again_and_again_it_ends_in_the_same_bytes(nas, finished, experiment, tmp_path):

@@ -5,6 +5,7 @@ import pytest
 
 from search_spaces.errors import InputError
 from search_spaces.ir.count import count
+from search_spaces.ir.patches import Patches
 from search_spaces.mcunet import McuNet
 from search_spaces.registry import create
 
@@ -59,6 +60,22 @@ def test_size_is_exact():
     assert space.size() == 2 * 4 * (3 * stage) * (4 * stage)
 
 
+def test_patches_are_a_choice_of_how_to_run_and_not_of_what_to_compute():
+    parameters = {"resolution": (16,), "widths": (8, 16), "strides": (2, 2), "depth": (1, 2)}
+    plain = create("mcunet", **parameters)
+    space = create("mcunet", **parameters, patches=(1, 2, 3), patched_stages=(0, 1))
+    # How deep matters where there are patches only.
+    assert space.size() == plain.size() * (1 + 2 * 2)
+    choices = {**plain.decode(plain.largest()), "patches": 3, "patched_stages": 1}
+    arch = space.encode(choices)
+    assert space.build(arch).patches == Patches(3, "s0/b1")
+    assert space.build(space.encode({**choices, "s0.depth": 1})).patches == Patches(3, "s0/b0")
+    assert space.build(space.encode({**choices, "patched_stages": 0})).patches.last == "stem"
+    whole = space.computed(arch[None])[0]
+    assert np.array_equal(whole, space.encode({**choices, "patches": 1}))
+    assert space.build(whole) == plain.build(plain.largest())
+
+
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [
@@ -71,6 +88,11 @@ def test_size_is_exact():
             "expand: two of [3.0, 3.2] give blocks of 8 channels equal expanded channels "
             "(multiples of 8): leave one out",
         ),
+        (
+            {"patched_stages": (6,)},
+            "patched_stages: [6] must be some of 0 (the stem) to 5",
+        ),
+        ({"patches": (0, 2)}, "patches: needs positive numbers, got [0, 2]"),
         ({"widht": (1.0,)}, "widht: unknown key 'widht'; did you mean 'width'?"),
     ],
 )

@@ -44,6 +44,8 @@ class TestMcuNet(SpaceSuite):
         depth=(1, 2),
         kernel=(3, 5),
         expand=(2, 3),
+        patches=(1, 2),
+        patched_stages=(0, 1),
     )
 
 

@@ -12,8 +12,9 @@ import pytest
 
 from hw_profiles.mcu.codegen import Sources, generate, wrong_bytes
 from hw_profiles.mcu.core import CORES
-from hw_profiles.mcu.lower import Int8Network, lower, random_params
+from hw_profiles.mcu.lower import Int8Network, lower
 from hw_profiles.mcu.toolchain import Compiler
+from hw_profiles.weights import random_params
 from search_spaces.ir.builder import Builder, Tensor
 from search_spaces.ir.passes import fold_batchnorm
 from search_spaces.ir.quantize import quantize_for_timing
@@ -31,7 +32,9 @@ def random_network(space: SearchSpace, seed: int) -> tuple[Int8Network, np.ndarr
     rng = np.random.default_rng(seed)
     arch = space.canonical(rng.integers(0, space.cardinality, (1, len(space.knobs))))[0]
     graph = fold_batchnorm(space.build(arch))
-    network = lower(quantize_for_timing(graph, whole=True), random_params(graph, seed))
+    network = lower(
+        quantize_for_timing(graph, whole=True), random_params(graph, np.random.default_rng(seed))
+    )
     (shape,) = (network.shapes[name] for name in network.inputs)
     return network, rng.integers(-128, 128, shape, np.int8)
 
@@ -103,7 +106,9 @@ def test_only_the_kernels_that_are_called_are_written() -> None:
         "nasbench_macro", resolution=(8,), widths=(8,), layers=(1,), strides=(2,), head=8
     )
     graph = fold_batchnorm(space.build(space.smallest()))
-    network = lower(quantize_for_timing(graph, whole=True), random_params(graph))
+    network = lower(
+        quantize_for_timing(graph, whole=True), random_params(graph, np.random.default_rng(0))
+    )
     files = generate(network, np.zeros((8, 8, 3), np.int8)).files
     assert {name for name in files if name.count("/") == 1 and name.endswith(".c")} == {
         f"kernels/{call.layer.op}.c" for call in network.calls
@@ -126,7 +131,7 @@ def _overlapping(define: Callable[[Builder, Tensor], Tensor]) -> Int8Network:
     b = Builder((), {})
     graph = b.graph(define(b, b.input("image", (9, 7, 5))))
     quantized = quantize_for_timing(graph, whole=True)
-    return lower(quantized, random_params(quantized))
+    return lower(quantized, random_params(quantized, np.random.default_rng(0)))
 
 
 @pytest.mark.parametrize("core", ["cortex_m7", "rv32imc"])

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from hw_profiles.mcu.batched import runner
-from hw_profiles.mcu.lower import Int8Network, lower, random_params
+from hw_profiles.mcu.lower import Int8Network, lower
+from hw_profiles.weights import random_params
 from nas.calibration import calibrated
 from search_spaces.errors import InputError
 from search_spaces.ir.builder import Builder, Tensor
@@ -23,7 +24,7 @@ def random_network(space: SearchSpace, seed: int) -> tuple[Graph, dict, Int8Netw
     rng = np.random.default_rng(seed)
     arch = space.canonical(rng.integers(0, space.cardinality, (1, len(space.knobs))))[0]
     graph = fold_batchnorm(space.build(arch))
-    params = random_params(graph, seed)
+    params = random_params(graph, np.random.default_rng(seed))
     (kind,) = graph.inputs.values()
     images = rng.normal(size=(8, *kind.shape)).astype(np.float32)
     return graph, params, lower(calibrated(graph, params, [images], whole=True), params), images
@@ -68,7 +69,7 @@ def _draw_all(b: Builder) -> Tensor:
 def test_every_op_is_equal_in_batches() -> None:
     b = Builder((), {})
     graph = b.graph(_draw_all(b))
-    params = random_params(graph)
+    params = random_params(graph, np.random.default_rng(0))
     images = np.random.default_rng(0).normal(size=(3, 9, 7, 3)).astype(np.float32)
     network = lower(calibrated(graph, params, [images], whole=True), params)
     rounded = network.rounded(images)
@@ -82,11 +83,11 @@ def test_what_no_kernel_computes_is_refused_by_name() -> None:
     x = b.node("edge", "pad", (b.input("image", (4, 4, 2)),), top=1, bottom=0, left=0, right=0)
     graph = quantize_for_timing(b.graph(b.pointwise("mix", x, 3)), whole=True)
     with pytest.raises(InputError, match="edge: no C kernel computes 'pad'; there are: add, "):
-        lower(graph, random_params(graph))
+        lower(graph, random_params(graph, np.random.default_rng(0)))
     b = Builder((), {})
     graph = quantize_for_timing(b.graph(b.dense("dense", b.input("x", (4,)), 3)))
     with pytest.raises(InputError, match="dense: is in float32"):
-        lower(graph, random_params(graph))
+        lower(graph, random_params(graph, np.random.default_rng(0)))
 
 
 def test_a_bias_too_large_for_its_steps_saturates() -> None:

@@ -5,9 +5,10 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from hw_profiles.mcu.lower import Int8Network, lower, random_params
+from hw_profiles.mcu.lower import Int8Network, lower
 from hw_profiles.mcu.memory import unweighted
 from hw_profiles.mcu.tflite import to_tflite
+from hw_profiles.weights import random_params
 from search_spaces.errors import InputError
 from search_spaces.ir.builder import Builder
 from search_spaces.ir.quantize import quantize, quantize_for_timing, stored_in_8_bits
@@ -54,7 +55,7 @@ def test_ops_that_no_space_draws_run_as_our_reference() -> None:
     x = b.node("flat", "reshape", (x,), shape=(int(np.prod(b.shape(x))),))
     graph = b.graph(b.node("softmax", "softmax", (b.dense("dense", x, 4),)))
     quantized = quantize_for_timing(graph, whole=True)
-    check(lower(quantized, random_params(quantized)))
+    check(lower(quantized, random_params(quantized, np.random.default_rng(0))))
 
 
 def test_many_outputs_of_dense_layers_are_equal() -> None:
@@ -67,7 +68,13 @@ def test_many_outputs_of_dense_layers_are_equal() -> None:
             name: (-float(rng.uniform(0.5, 4)), float(rng.uniform(0.5, 4)))
             for name in stored_in_8_bits(graph, whole=True)
         }
-        check(lower(quantize(graph, ranges, whole=True), random_params(graph, seed)), seed)
+        check(
+            lower(
+                quantize(graph, ranges, whole=True),
+                random_params(graph, np.random.default_rng(seed)),
+            ),
+            seed,
+        )
 
 
 def test_a_pool_that_tensorflow_lite_lacks_is_refused_by_name() -> None:

@@ -8,8 +8,8 @@ import pytest
 from hw_profiles.device import load_device
 from hw_profiles.measure import Policy
 from hw_profiles.profilers import registry
-from hw_profiles.profilers.interleaved import random_params
 from hw_profiles.profilers.jax_runtime import JaxRuntime, find, load
+from hw_profiles.weights import random_params
 from nas.testing.device_suite import SPACE, DeviceSuite
 from search_spaces.errors import InputError
 from search_spaces.ir.graph import Graph, TensorType

@@ -10,13 +10,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from hw_profiles.mcu import codegen, lower
+from hw_profiles.mcu import codegen
+from hw_profiles.weights import random_params
 from nas.export.card import Network, Origin, Preprocessing
 from nas.export.numerics import Samples
 from nas.export.registry import exporter
 from search_spaces.errors import RunError
 from search_spaces.ir.builder import Builder
 from search_spaces.ir.interpret import apply
+from search_spaces.ir.patches import Patches
 from search_spaces.registry import create
 
 _RNG = np.random.default_rng(1)
@@ -32,7 +34,7 @@ def network() -> Network:
     x = b.add("sum", x, b.pointwise("mix", b.activation("act", x, "hswish"), 16, bias=True))
     x = b.node("pool", "global_pool", (b.activation("last", x, "relu"),))
     graph = b.graph(b.dense("logits", b.node("flat", "reshape", (x,), shape=(16,)), 3))
-    params = lower.random_params(graph)
+    params = random_params(graph, np.random.default_rng(0))
     trees = {n: {k: jnp.asarray(v) for k, v in own.items()} for n, own in params.items()}
     (logits,), _ = apply(graph, trees, {"image": jnp.asarray(IMAGES)}, stats={})
     params["logits"]["bias"] -= np.asarray(logits).mean(0)  # else all images are of one class
@@ -73,6 +75,20 @@ def test_an_export_passes_its_checks_and_tells_its_arena(
     else:
         assert (tmp_path / "out" / "kernels" / "pointwise.c").exists()
         assert card["model"]["checked_on"] == "cortex_m7, emulated"
+
+
+def test_c_runs_in_the_patches_that_the_graph_asks_for(network, samples, reference, tmp_path):
+    pytest.importorskip("unicorn")
+    graph = replace(network.graph, patches=Patches(2, "sum"))
+    cut = replace(network, graph=graph)
+    report = exporter("c")(cut, tmp_path / "out", samples=samples, reference=reference)
+    model = json.loads(report.card.read_text())["model"]
+    assert model["patches"] == 2
+    assert model["checked_on"] == "cortex_m7, emulated"
+    code = (tmp_path / "out" / "model.c").read_text()
+    assert "conv/patch_1_1" in code
+    # The map itself, and of what made it a quarter and the windows' borders.
+    assert 768 < model["arena_bytes"] < 1536
 
 
 def test_machine_code_that_makes_other_bytes_is_not_exported(
