@@ -1,11 +1,15 @@
-"""RAM by the vendor's rules, against sizes that its own tool wrote."""
+"""RAM by the vendor's rules, against sizes that its own tool wrote; networks published by name."""
+
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from experiments.benchmarks.cube_ai import OVERLAPS, Overlap, activation_bytes
-from experiments.benchmarks.layer_tables import Row
+from experiments.benchmarks.layer_tables import Row, layers_of
+from experiments.benchmarks.mcu_published import read
 from experiments.benchmarks.mcu_simulator import chosen, predicted
+from experiments.benchmarks.published_networks import NETWORKS, macs_of
 
 
 def _row(
@@ -78,3 +82,47 @@ def test_a_family_has_no_say_in_what_is_said_of_it() -> None:
     np.testing.assert_array_equal(chosen(known, published, families), [2.0, 2.0, 9.0])
     ratio = predicted(np.array([2.0, 4.0, 30.0]), np.array([1.0, 2.0, 3.0]), families)
     np.testing.assert_allclose(ratio, [10.0, 20.0, 6.0])
+
+
+@pytest.mark.parametrize(
+    ("network", "mmacs"),
+    [
+        ("mcunet-vww1", 11.6),
+        ("mcunet-in0", 6.4),
+        ("mcunet-in1", 12.8),
+        ("mcunet-in2", 67.3),
+        ("mcunet-in3", 81.8),
+        ("mcunet-in4", 125.9),
+        ("ic", 12.5),
+        ("ad", 0.264),
+    ],
+)
+def test_networks_have_the_published_multiply_accumulates(network: str, mmacs: float) -> None:
+    assert macs_of(NETWORKS[network]()) / 1e6 == pytest.approx(
+        mmacs, abs=0.05 if mmacs > 1 else 1e-3
+    )
+
+
+def test_rebuilt_layers_have_the_macs_of_their_table() -> None:
+    for network in ("mcunet-in0", "kws", "ic"):
+        rows = NETWORKS[network]()
+        assert sum(layer.macs for layer in layers_of(rows)) == macs_of(rows)
+
+
+def test_systems_that_are_known_take_part(tmp_path: Path) -> None:
+    pytest.importorskip("unicorn")
+    pytest.importorskip("ziglang")
+    folder = tmp_path / "mlperf_tiny"
+    folder.mkdir()
+    (folder / "results.csv").write_text(
+        "round,org,system,benchmark,latency_ms\n"
+        "v1,a,NUCLEO-U575ZI,ad,4.0\n"
+        "v1,a,NUCLEO-U575ZI,unknown,1.0\n"
+        "v1,b,NUCLEO-U575ZI,ad,8.0\n"
+        "v1,b,SOMETHING,ad,8.0\n"
+    )
+    first, second = read(tmp_path)
+    assert (first.library, second.library) == ("v1 a NUCLEO-U575ZI", "v1 b NUCLEO-U575ZI")
+    assert first.simulated_ms == second.simulated_ms > 0
+    assert first.published_ms == 4.0
+    assert first.macs == pytest.approx(0.264, abs=1e-3)
