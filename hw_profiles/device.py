@@ -81,6 +81,24 @@ class Mcu(BaseModel):
     source: str
 
 
+class Npu(BaseModel):
+    """What Arm's compiler Vela has to know of an Ethos-U and the chip around it.
+
+    Args:
+        accelerator: its `--accelerator-config`, with the multiply-accumulates of a cycle.
+        system: clock and memories, a `System_Config` of Vela's `Arm/vela.ini`.
+        memory: which of them hold what, a `Memory_Mode` of that file.
+        source: where the figures are from, and what was assumed.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    accelerator: str
+    system: str
+    memory: str
+    source: str
+
+
 class DeviceSpec(BaseModel):
     """A device as its `device.yaml` describes it.
 
@@ -98,6 +116,7 @@ class DeviceSpec(BaseModel):
         target: what a compiler is told to compile for, where the runner only estimates.
         peak: what such an estimate needs to know of the device.
         mcu: what a simulator needs to know of a microcontroller.
+        npu: what a compiler needs to know of an NPU and its memories.
         sram_bytes: RAM for activations; None where it does not bound networks.
         flash_bytes: memory for weights and code; None where it does not bound them.
         folder: where the YAML lies; set by `load_device`.
@@ -116,6 +135,7 @@ class DeviceSpec(BaseModel):
     target: str | None = None
     peak: Peak | None = None
     mcu: Mcu | None = None
+    npu: Npu | None = None
     sram_bytes: int | None = Field(default=None, ge=1)
     flash_bytes: int | None = Field(default=None, ge=1)
     machine: dict[str, Any] = {}

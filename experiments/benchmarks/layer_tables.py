@@ -8,6 +8,7 @@ resizing, tiling) are counted as look-ups of what they make, their nearest kerne
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from math import prod
 from typing import Any
 
@@ -32,6 +33,8 @@ Row = Mapping[str, Any]
 
 # They move no bytes where a network is compiled; PAD is done by who reads it.
 _FREE = ("RESHAPE", "SHAPE", "STRIDED_SLICE", "PACK", "PAD", "EXPAND_DIMS", "SQUEEZE")
+# They would write over what they have yet to read, were they to work in place.
+COPIES = ("CONCATENATION", "RESIZE_BILINEAR", "TILE", "TRANSPOSE")
 
 
 def layer_of(row: Row) -> Layer | None:
@@ -65,45 +68,82 @@ def layers_of(rows: Sequence[Row]) -> list[Layer]:
     return [layer for row in _unpadded(rows) if (layer := layer_of(row)) is not None]
 
 
-def arena_bytes(rows: Sequence[Row], *, simd: bool) -> int:
-    """RAM that the network's activations need where the planner lays them out."""
+@dataclass(frozen=True)
+class Operator:
+    """A row of the table that has a kernel, its tensors by the names they have in RAM.
+
+    Args:
+        op: of TensorFlow Lite.
+        layer: the kernel's.
+        reads: tensors, those that are made.
+        makes: a tensor.
+        in_shape: of the first one that is read.
+        out_shape: of the one that is made.
+    """
+
+    op: str
+    layer: Layer
+    reads: tuple[str, ...]
+    makes: str
+    in_shape: tuple[int, ...]
+    out_shape: tuple[int, ...]
+
+
+def operators(rows: Sequence[Row]) -> tuple[list[Operator], dict[str, int]]:
+    """What a network runs, in order, and the bytes of its tensors.
+
+    What only changes a shape or rounds has no kernel: its output is its input.
+    """
     rows = [row for row in _unpadded(rows) if prod(_shape(row["out_shape"]) or (0,))]
-    sizes, alias, steps = dict[str, int](), dict[str, str](), list[Step]()
-
-    def tensor(number: str) -> str:
-        return alias.get(number, number)
-
+    sizes, alias, found = dict[str, int](), dict[str, str](), list[Operator]()
     for row in rows:
-        reads = tuple(tensor(n) for n in str(row["act_inputs"]).split())
+        reads = tuple(alias.get(n, n) for n in str(row["act_inputs"]).split())
         makes = str(row["outputs"]).split()[0]
-        shapes = {reads[0]: prod(_shape(row["in_shape"]))} if reads else {}
-        for name, size in shapes.items():
-            sizes.setdefault(name, size)
+        read, made = _shape(row["in_shape"]), _shape(row["out_shape"])
+        if reads:
+            sizes.setdefault(reads[0], prod(read))
         reads = tuple(name for name in reads if name in sizes)
         layer = layer_of(row)
         rounds = row["op"] in ("QUANTIZE", "DEQUANTIZE")
         if layer is None or (rounds and reads):
             alias[makes] = reads[0]
             continue
-        sizes[makes] = prod(_shape(row["out_shape"]))
-        places = reads if layer.op == "add" else reads[:1]
-        distance = distance_below(layer)
-        steps.append(
-            Step(
-                f"step{len(steps)}",
-                reads,
-                makes,
-                scratch_bytes(layer, simd=simd),
-                tuple(dict.fromkeys(places)) if layer.op in IN_PLACE else (),
-                {reads[0]: distance} if distance and len(reads) == 1 else {},
-            )
-        )
+        sizes[makes] = prod(made)
+        found.append(Operator(str(row["op"]), layer, reads, makes, read, made))
+    return found, sizes
+
+
+def ends(
+    sizes: Mapping[str, int], steps: Sequence[Step]
+) -> tuple[dict[str, int], tuple[Step, ...], tuple[str, ...], tuple[str, ...]]:
+    """What the planner is given: a network's inputs no step makes, and its outputs none reads."""
     made = {step.makes for step in steps}
     used = {name for step in steps for name in step.reads}
     inputs = tuple(name for name in sizes if name not in made and name in used)
     outputs = tuple(name for name in made if name not in used)
     kept = {name: size for name, size in sizes.items() if name in made | used}
-    return plan(kept, steps, inputs, outputs).arena_bytes
+    return kept, tuple(steps), inputs, outputs
+
+
+def arena_bytes(rows: Sequence[Row], *, simd: bool) -> int:
+    """RAM that the network's activations need where the planner lays them out."""
+    found, sizes = operators(rows)
+    steps = []
+    for number, one in enumerate(found):
+        places = one.reads if one.layer.op == "add" else one.reads[:1]
+        in_place = one.layer.op in IN_PLACE and one.op not in COPIES
+        distance = distance_below(one.layer)
+        steps.append(
+            Step(
+                f"step{number}",
+                one.reads,
+                one.makes,
+                scratch_bytes(one.layer, simd=simd),
+                tuple(dict.fromkeys(places)) if in_place else (),
+                {one.reads[0]: distance} if distance and len(one.reads) == 1 else {},
+            )
+        )
+    return plan(*ends(sizes, steps)).arena_bytes
 
 
 def _conv(

@@ -124,15 +124,10 @@ def plan(
         inputs: tensors that are there when the first step begins.
         outputs: tensors that must still be there when the last step has ended.
     """
-    buffers = _lifetimes(sizes, steps, inputs, outputs)
-    last = {b.name: b.last for b in buffers if not b.scratch}
-    steps = tuple(_ending(step, i, last) for i, step in enumerate(steps))
-    bound = max((_bound(buffers, step, i) for i, step in enumerate(steps)), default=0)
-    # Everything in place comes first: it is nearly always best.
-    options = [(*step.in_place, None) for step in steps]
-    tried = _CHOICES if len(buffers) <= _MANY_BUFFERS else _FEW_CHOICES
-    best, complete = None, prod(map(len, options)) <= tried
-    for choice in islice(product(*options), tried):
+    buffers, steps, bound = _bounded(sizes, steps, inputs, outputs)
+    choices, complete = _choices(sizes, steps, len(buffers))
+    best = None
+    for choice in choices:
         placement, offsets = _placed(buffers, steps, choice, bound)
         complete &= placement.optimal
         if best is None or placement.total < best[0].total:
@@ -144,6 +139,45 @@ def plan(
     placed = tuple(replace(b, offset=at) for b, at in zip(buffers, best[1], strict=True))
     optimal = best[0].total == bound or complete
     return Plan(steps, placed, best[0].total, bound, optimal)
+
+
+def bound_bytes(
+    sizes: Mapping[str, int],
+    steps: Sequence[Step],
+    inputs: Sequence[str],
+    outputs: Sequence[str],
+) -> int:
+    """What any plan needs at least, without looking for one. Arguments are those of `plan`."""
+    return _bounded(sizes, steps, inputs, outputs)[2]
+
+
+def _bounded(
+    sizes: Mapping[str, int], steps: Sequence[Step], inputs: Sequence[str], outputs: Sequence[str]
+) -> tuple[list[Buffer], tuple[Step, ...], int]:
+    """Buffers, the steps with the overlaps that are allowed, and the bytes that one step needs."""
+    buffers = _lifetimes(sizes, steps, inputs, outputs)
+    last = {b.name: b.last for b in buffers if not b.scratch}
+    steps = tuple(_ending(step, i, last) for i, step in enumerate(steps))
+    bound = max((_bound(buffers, step, i) for i, step in enumerate(steps)), default=0)
+    return buffers, steps, bound
+
+
+def _choices(
+    sizes: Mapping[str, int], steps: Sequence[Step], buffers: int
+) -> tuple[list[tuple[str | None, ...]], bool]:
+    """Ways of working in place to try, everything in place first; whether they are all there are.
+
+    Of many tensors, one step at a time is told to work elsewhere, those of the largest tensors: a
+    depthwise output elsewhere can lie so that its neighbours overlap further.
+    """
+    options = [(*step.in_place, None) for step in steps]
+    if buffers <= _MANY_BUFFERS:
+        return list(islice(product(*options), _CHOICES)), prod(map(len, options)) <= _CHOICES
+    first = tuple(option[0] for option in options)
+    able = [number for number, step in enumerate(steps) if step.in_place]
+    able.sort(key=lambda number: -max(sizes[name] for name in steps[number].in_place))
+    few = able[:_FEW_CHOICES]
+    return [first, *((*first[:n], None, *first[n + 1 :]) for n in few)], not able
 
 
 def _lifetimes(

@@ -14,6 +14,7 @@ _RUNNERS: Registry[Callable[[DeviceSpec], Profiler]] = Registry(
         "jax_runtime": "hw_profiles.profilers.jax_runtime:JaxRuntime",
         "compiler_estimate": "hw_profiles.profilers.compiler_estimate:CompilerEstimate",
         "mcu_simulator": "hw_profiles.profilers.mcu_simulator:McuSimulator",
+        "vela": "hw_profiles.profilers.vela:Vela",
     },
 )
 # Runners that are not named here have float32 only.
@@ -23,8 +24,13 @@ _DTYPES = {
     "jax_runtime": ("float32", "bfloat16"),
     "compiler_estimate": ("float32", "bfloat16"),
     "mcu_simulator": ("int8",),
+    "vela": ("int8",),
 }
-_SOURCES: dict[str, Source] = {"compiler_estimate": "estimated", "mcu_simulator": "simulated"}
+_SOURCES: dict[str, Source] = {
+    "compiler_estimate": "estimated",
+    "mcu_simulator": "simulated",
+    "vela": "estimated",
+}
 names = _RUNNERS.names
 
 

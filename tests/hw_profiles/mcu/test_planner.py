@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from hw_profiles.mcu.placement import Problem, place
-from hw_profiles.mcu.planner import Plan, Step, plan
+from hw_profiles.mcu.planner import Plan, Step, bound_bytes, plan
 
 
 def _random_network(rng: np.random.Generator, steps: int) -> tuple[dict[str, int], list[Step]]:
@@ -142,3 +142,20 @@ def test_a_placement_says_when_it_does_not_know() -> None:
     placement = place(Problem(sizes, apart, 1), [range(60)])
     assert not placement.optimal
     assert placement.total >= max(sizes)
+
+
+def test_a_step_in_place_makes_way_where_its_neighbours_overlap_further_without() -> None:
+    # The start of a MobileNet: image -> strided convolution -> depthwise -> wider pointwise.
+    sizes = {"t0": 2760, "conv": 1840, "dw": 1840, "pw": 3680}
+    sizes |= dict.fromkeys((f"s{i}" for i in range(24)), 400)
+    steps = [
+        Step("a", ("t0",), "conv", below={"t0": 40}),
+        Step("b", ("conv",), "dw", in_place=("conv",)),
+        Step("c", ("dw",), "pw", below={"dw": 1848}),
+        Step("d", ("pw",), "s0"),
+        *(Step(f"e{i}", (f"s{i}",), f"s{i + 1}", in_place=(f"s{i}",)) for i in range(23)),
+    ]
+    planned = plan(sizes, steps, ["t0"], ["s23"])
+    _check(planned, sizes, {"s23"})
+    assert planned.arena_bytes == planned.bound_bytes == 3680 + 400
+    assert bound_bytes(sizes, steps, ["t0"], ["s23"]) == planned.bound_bytes

@@ -1,0 +1,155 @@
+"""Estimates for Arm's Ethos-U, an NPU beside a Cortex-M, from Arm's own compiler Vela.
+
+Networks are lowered to int8 with random weights and written as TensorFlow Lite files. Vela compiles
+them and says how long it expects them to take, in a summary. Arm calls these figures estimates, not
+to be relied on for the performance of a chip; no hardware takes part.
+"""
+
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from csv import DictReader
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.metadata import version
+from pathlib import Path
+
+from hw_profiles.device import DeviceSpec, Npu
+from hw_profiles.mcu.memory import unweighted
+from hw_profiles.mcu.tflite import to_tflite
+from hw_profiles.mcu.toolchain import require
+from hw_profiles.profilers.base import Measured, Measurement, Progress
+from hw_profiles.worklist import Unit
+from search_spaces.errors import InputError
+from search_spaces.ir.graph import Graph
+
+_CONFIGURATIONS = "Arm/vela.ini"
+_LIMIT_S = 300
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What Vela says of a network.
+
+    Args:
+        time_us: of one inference.
+        sram_kib: for activations, and for weights on their way where those are staged there.
+    """
+
+    time_us: float
+    sram_kib: float
+
+
+@dataclass(frozen=True)
+class Vela:
+    """Profiler of devices with `runner: vela`.
+
+    Args:
+        device: of kind npu, with what Vela has to know of it.
+
+    Raises:
+        InputError: the device does not say what is needed.
+    """
+
+    device: DeviceSpec
+
+    def __post_init__(self) -> None:
+        """Check that the device says what is needed."""
+        if self.device.npu is None:
+            raise InputError(f"{self.device.folder / 'device.yaml'}: npu: missing for an estimate")
+
+    @cached_property
+    def _npu(self) -> Npu:
+        return self.device.npu or Npu(accelerator="", system="", memory="", source="")
+
+    @property
+    def runtime(self) -> str:
+        """Accelerator, configuration and compiler.
+
+        Raises:
+            InputError: the extra `ethos` is not installed.
+        """
+        require("ethosu.vela", "ethos")
+        npu = self._npu
+        return (
+            f"estimate for {npu.accelerator} by ethos-u-vela {version('ethos-u-vela')} "
+            f"({npu.system}, {npu.memory})"
+        )
+
+    def measure(
+        self,
+        units: Sequence[Unit],
+        networks: Sequence[Graph] = (),
+        *,
+        seed: int = 0,  # noqa: ARG002
+        watch: Callable[[Progress], None] | None = None,
+    ) -> Measured:
+        """Compile every block alone and every network; no time depends on the weights."""
+        blocks: dict[str, Measurement] = {}
+        started = time.monotonic()
+        for done, unit in enumerate(units, 1):
+            blocks[unit.key] = self._measurement(unit.key, unit.graph, unit.description)
+            if watch is not None:
+                eta_s = (time.monotonic() - started) / done * (len(units) - done)
+                label = f"compiling for {self._npu.accelerator}"
+                watch(Progress(done, len(units), eta_s, label, lambda: Measured(blocks)))
+        return Measured(blocks, tuple(self._measurement(g.digest(), g) for g in networks))
+
+    def _measurement(self, key: str, graph: Graph, description: str = "") -> Measurement:
+        said = self.compiled(graph)
+        parts = [description] if description else []
+        line = ", ".join([*parts, f"{said.sram_kib:.1f} KiB of SRAM"])
+        return Measurement(key, said.time_us, 0.0, 1, "estimated", description=line)
+
+    def compiled(self, graph: Graph) -> Summary:
+        """Time and SRAM of a block or a network.
+
+        Args:
+            graph: float32; batch norm may still be in it.
+
+        Raises:
+            InputError: a layer would run on the Cortex-M, of which Vela tells no time, or the
+                compiler fails.
+        """
+        return summary(to_tflite(unweighted(graph)), self._npu)
+
+
+def summary(model: bytes, npu: Npu) -> Summary:
+    """What Vela says of a TensorFlow Lite file. Arguments and errors are those of `compiled`."""
+    require("ethosu.vela", "ethos")
+    with tempfile.TemporaryDirectory() as name:
+        path, made = Path(name) / "network.tflite", Path(name) / "made"
+        path.write_bytes(model)
+        options = {
+            "--config": _CONFIGURATIONS,
+            "--accelerator-config": npu.accelerator,
+            "--system-config": npu.system,
+            "--memory-mode": npu.memory,
+            "--output-dir": str(made),
+        }
+        words = (word for option in options.items() for word in option)
+        ran = subprocess.run(
+            [sys.executable, "-m", "ethosu.vela", str(path), *words],
+            capture_output=True,
+            text=True,
+            timeout=_LIMIT_S,
+            check=False,
+        )
+        said = ran.stdout + ran.stderr
+        tables = list(made.glob("*_summary_*.csv"))
+        if ran.returncode or not tables:
+            last = said.strip().splitlines()[-1:] or ["it said nothing"]
+            raise InputError(f"vela for {npu.accelerator} failed: {last[0]}")
+        if not re.search(r"CPU operators = 0 ", said):
+            operators = sorted(set(re.findall(r"operator: (\w+)", said))) or ["layers"]
+            raise InputError(
+                f"vela leaves {', '.join(operators)} of a network to the CPU beside "
+                f"{npu.accelerator} and tells no time for it: take a space without what needs it "
+                "(h-sigmoid, sigmoid and GELU do)"
+            )
+        with tables[0].open() as file:
+            [row] = DictReader(file)
+    return Summary(float(row["inference_time"]) * 1e6, float(row["sram_memory_used"]))
