@@ -25,8 +25,8 @@ from predictors.warp import FitScale, Warp, linear_warp, rank_warp
 from search_spaces.space import Archs, SearchSpace
 
 _SAMPLE = 2_000
-# Rows at a time: their covariances with the labelled rows stay in the cache.
-_CHUNK = 2_048
+# Covariances at a time, so that they stay in the cache.
+_IN_CACHE = 2**19
 # Labels that the hyper-parameters are fitted to; all of them are used for estimates.
 _MOST_FITTED = 300
 _FOLDS = 8
@@ -42,7 +42,7 @@ class ProcessModel:
         linear: 1 for the features of the linear part, 0 for the others.
         hyper: of the covariance.
         weights: of the labelled rows in the mean.
-        root: `root @ root.T` is the inverse covariance of the labels.
+        root: `root @ root.T` is the inverse covariance of the labels, upper triangular.
         warp: from scores to labels.
         scale: factor that makes the central 90 % interval hold 90 % of unseen labels.
         least: lower limit of the spread.
@@ -63,14 +63,19 @@ class ProcessModel:
     def predict(self, x: Float[np.ndarray, "q f"]) -> Prediction:
         """Estimates and spread for rows of features."""
         mean, variance = np.empty(len(x)), np.empty(len(x))
+        from scipy.linalg.blas import strmm
+
         labelled, root = self.x.astype(np.float32), self.root.astype(np.float32)
         own = self.hyper.signal + 1 + np.square(x) @ self.linear * self.hyper.slope
-        for start in range(0, len(x), _CHUNK):
-            part = slice(start, start + _CHUNK)
+        chunk = max(_IN_CACHE // len(labelled), 16)
+        for start in range(0, len(x), chunk):
+            part = slice(start, start + chunk)
             rows = x[part].astype(np.float32)
             k = matern.covariance(self.hyper, rows, labelled, self.groups, self.linear)
             mean[part] = k @ self.weights
-            variance[part] = own[part] - np.square(k @ root).sum(1)
+            # Half the work of k @ root: what is below the diagonal is not multiplied.
+            known = strmm(1.0, root.T, k.T, lower=True, overwrite_b=True)
+            variance[part] = own[part] - np.einsum("ij,ij->j", known, known)
         std = np.sqrt(np.maximum(variance, 0) + self.hyper.noise)
         raw = self.warp.to_label_units(mean, std)
         return Prediction(raw.mean, np.maximum(self.scale * raw.std, self.least))
