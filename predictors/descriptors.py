@@ -52,7 +52,7 @@ class Descriptors:
 
     def __init__(self, space: SearchSpace) -> None:
         self.space = space
-        drawn = type(space).define is not SearchSpace.define
+        drawn = space.has_networks and type(space).define is not SearchSpace.define
         cells = find_cells(space) if drawn else ()
         self._cells = tuple(_CellColumns(cell, i) for i, cell in enumerate(cells))
         self._stages = _Stages(BlockMap(space), self._cells) if drawn else None

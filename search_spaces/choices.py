@@ -60,6 +60,10 @@ class Choices(SearchSpace):
             raise InputError(problems)
         _ = self.knobs
 
+    def __hash__(self) -> int:
+        """Mappings have none."""
+        return hash(tuple(self.options))
+
     @cached_property
     def knobs(self) -> tuple[Knob, ...]:
         """In the order in which they are given."""
