@@ -126,14 +126,14 @@ def read_latencies(
     if not source.strip():
         raise InputError("--source: say who measured what, e.g. 'HELP (HayeonLee/HELP, MIT)'")
     _check_unit(column, unit)
-    table, keys = _read(file), list[str]()
+    table, keys = read_frame(file), list[str]()
     _check_column(table, column, file)
     where = where or {}
     for name, text in where.items():
         _check_column(table, name, file)
         table = table[table[name].astype(str) == text]
     if archs is not None:
-        table, keys = _joined(table, file, _read(archs), archs)
+        table, keys = _joined(table, file, read_frame(archs), archs)
     chosen = _chosen(table, columns, {column, *keys, *where}, file if archs is None else archs)
     values = _positive(table[column], column, file) * _MS[unit]
     measured = ~np.isnan(values)
@@ -230,7 +230,12 @@ def _path(device: DeviceSpec, space: str) -> Path:
     return device.folder / f"latencies-{space}.parquet"
 
 
-def _read(path: Path) -> Any:
+def read_frame(path: Path) -> Any:
+    """The table of a CSV or parquet file; texts of numbers are numbers, but not `00021`.
+
+    Raises:
+        InputError: the file can't be read, or is of another kind.
+    """
     import pandas as pd
     import pyarrow as pa
 

@@ -5,7 +5,7 @@ what it says of the sample is written as such a sum by least squares, which is e
 sources are tables of blocks, and how far it is from that widens the interval.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from hw_profiles.provenance import capture
 from hw_profiles.table import LatencyTable, identity, open_table, table_path
 from hw_profiles.transferred import TransferredCosts
 from hw_profiles.worklist import unit_keys
+from nas.labelled import encoded
 from predictors.metrics import Z_90
 from predictors.smoothing import smooth_ms
 from predictors.transfer import Transfer
@@ -242,7 +243,8 @@ def _on_source(
     space = blocks.space
     if space.name in spaces_with_latencies(device):
         published = load_latencies(device, space.name)
-        archs = _encoded(space, published.archs.to_dict("list"), device.id)
+        where = f"--from: latencies of {space.name!r} on {device.id!r}"
+        archs = encoded(space, published.archs.to_dict("list"), where)
         x, wide = (_columns(_describe(blocks, a)) for a in (archs, pool))
         values = smooth_ms(x, published.latency_ms, wide)
         return values, f"{len(archs)} published networks ({published.origin.source})"
@@ -264,31 +266,6 @@ def _on_source(
 def _columns(reading: Description) -> Float64[np.ndarray, "n f"]:
     parts = [reading.onehot, reading.tallies, np.log(reading.statistics)]
     return np.hstack(parts).astype(np.float64)
-
-
-def _encoded(space: SearchSpace, columns: Mapping[str, Sequence[object]], device: str) -> Archs:
-    """Published architectures, whose columns must be named like the knobs.
-
-    Raises:
-        InputError: a knob without a column, or an option that it does not have.
-    """
-    missing = [knob.name for knob in space.knobs if knob.name not in columns]
-    if missing:
-        raise InputError(
-            f"--from: latencies of {space.name!r} on {device!r} have no column {missing[0]!r}: "
-            "their columns must be named like the space's knobs"
-        )
-    archs = []
-    for knob in space.knobs:
-        place = {option: number for number, option in enumerate(knob.options)}
-        strange = [value for value in columns[knob.name] if value not in place]
-        if strange:
-            raise InputError(
-                f"--from: latencies of {space.name!r} on {device!r}: {knob.name} is {strange[0]!r} "
-                f"there; the space has {list(knob.options)}"
-            )
-        archs.append([place[value] for value in columns[knob.name]])  # pyright: ignore
-    return space.canonical(np.array(archs, int).T)
 
 
 def _as_blocks(ready: FewShot, found: Transferred, session: int) -> TransferredCosts:

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float, Num
 
 from predictors.report import FitReport
-from search_spaces.space import Archs
+from search_spaces.space import Archs, SearchSpace
 
 MacsOf = Callable[[Archs], Num[np.ndarray, " n"]]
 
@@ -29,13 +29,27 @@ class Prediction:
 
 @runtime_checkable
 class Predictor(Protocol):
-    """Learns a metric of architectures from a few hundred labelled ones."""
+    """Learns a metric of architectures from a few hundred labelled ones.
+
+    Args:
+        space: where the architectures come from.
+    """
+
+    space: SearchSpace
 
     def fit(self, archs: Archs, y: Float[np.ndarray, " n"]) -> FitReport:
         """Test on a held-out share, then learn from all labels.
 
         Raises:
             InputError: too few distinct architectures, or labels that are not finite.
+        """
+        ...
+
+    def learn(self, archs: Archs, y: Float[np.ndarray, " n"]) -> None:
+        """Learn from all labels, without a report.
+
+        Raises:
+            InputError: as `fit`.
         """
         ...
 

@@ -38,6 +38,11 @@ def coverage(y: Labels, mean: Labels, std: Labels) -> float:
     return float(np.mean(np.abs(y - mean) <= Z_90 * std))
 
 
+def half_width(std: Labels) -> float:
+    """Mean half-width of the central 90 % intervals: of two that hold as much, less is better."""
+    return float(np.mean(Z_90 * std))
+
+
 def regret(y: Labels, estimate: Labels, top: int) -> float:
     """How far the best label among the `top` highest estimates lies below the best of all."""
     chosen = np.argsort(-estimate, kind="stable")[:top]

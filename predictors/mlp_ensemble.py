@@ -136,6 +136,7 @@ class MLPEnsemble(FeaturePredictor[EnsembleModel]):
     """
 
     type = "mlp_ensemble"
+    threaded = False
 
     def __init__(
         self,

@@ -31,13 +31,13 @@ from rich.table import Table
 
 from experiments.benchmarks.accuracy_tables import Labelled, load_tables
 from predictors import registry
+from predictors.cross_validation import BASELINES, unseen
 from predictors.design import spread_labels
 from predictors.labels import group
 from predictors.report import Scores, score
 from search_spaces.errors import InputError
 from search_spaces.named import hint
 
-_BASELINES = ("ridge", "macs")
 _METRICS = ("kendall", "spearman", "rmse", "coverage_90")
 _SIZES = (32, 78, 100, 156, 200, 469)
 Rows = Int[np.ndarray, "..."]
@@ -47,15 +47,13 @@ def evaluate(
     table: Labelled, y: Float64[np.ndarray, " n"], train: Rows, test: Rows, method: str, seed: int
 ) -> Scores:
     """Scores of a method that sees the labels of some rows, on others."""
-    kind = method if method in _BASELINES else "auto"
+    kind = method if method in BASELINES else "auto"
     rows = np.concatenate([train, test])
     macs = dict(zip(map(bytes, table.archs[rows]), table.macs[rows], strict=True))
     predictor = registry.create(
         kind, table.space, seed, macs=lambda archs: np.array([macs[bytes(a)] for a in archs])
     )
-    predictor.fit(table.archs[train], y[train])
-    found = predictor.predict(table.archs[test])
-    return score(y[test], found.mean, found.std)
+    return score(y[test], *unseen(predictor, table.archs, y, train, test))
 
 
 def splits(
@@ -66,13 +64,13 @@ def splits(
     for size in (size for size in sizes if size < n):
         for seed in range(seeds):
             drawn = np.random.default_rng(seed).permutation(n)[:size]
-            for method in ("ours", *_BASELINES):
+            for method in ("ours", *BASELINES):
                 yield "", method, seed, drawn
             yield "", "ours_chosen", seed, spread_labels(table.space, table.archs, size, seed)
     for run, name in enumerate(table.files if len(table.files) > 1 else ()):
         others = np.flatnonzero(table.runs != run)
         for seed in range(min(seeds, 3)):
-            for method in ("ours", *_BASELINES):
+            for method in ("ours", *BASELINES):
                 yield f"/{name}", method, seed, others
 
 
@@ -95,7 +93,7 @@ def measure(
             yield {
                 "task": f"{table.name}/{task}{suffix}",
                 "method": method,
-                "baseline": method in _BASELINES,
+                "baseline": method in BASELINES,
                 "n": n,
                 "metric": metric,
                 "mean": float(values.mean()),

@@ -8,6 +8,7 @@ from nas.cli.devices import devices
 from nas.cli.doctor import doctor
 from nas.cli.export import export
 from nas.cli.pareto import pareto, show
+from nas.cli.predictors import compare, fit_predictor
 from nas.cli.profile import profile
 from nas.cli.run import run
 from nas.cli.spaces import spaces
@@ -19,5 +20,18 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-for command in (run, check, profile, pareto, show, export, bench_search, devices, spaces, doctor):
+for command in (
+    run,
+    check,
+    profile,
+    pareto,
+    show,
+    export,
+    bench_search,
+    fit_predictor,
+    compare,
+    devices,
+    spaces,
+    doctor,
+):
     app.command()(command)

@@ -84,7 +84,7 @@ def profile(
     from search_spaces.ir.blocks import BlockMap
 
     spec = load_device(device)
-    searched, archs = _space(space, overrides or ())
+    searched, archs = find_space(space, overrides or ())
     others = _others(few, sources, again)
     if export_worklist is not None:
         if few:
@@ -166,7 +166,9 @@ def _others(few: int, sources: str, again: bool) -> list[str]:
     return [name.strip() for name in sources.split(",") if name.strip()]
 
 
-def _space(name: str, overrides: list[str] | tuple[str, ...]) -> "tuple[SearchSpace, Archs | None]":
+def find_space(
+    name: str, overrides: list[str] | tuple[str, ...]
+) -> "tuple[SearchSpace, Archs | None]":
     """A space by name with `key=value` parameters, that of an experiment file, or that of a run.
 
     Returns:

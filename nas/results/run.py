@@ -160,7 +160,8 @@ class Results:
         """How good the predictor is on held-out networks, beside its baselines.
 
         Returns:
-            a row each for the model, ridge and MACs; a column a figure.
+            a row each for the model, ridge and MACs; of each figure its value, and `.lower` and
+            `.upper`, the ends of its 95 % bootstrap interval.
 
         Raises:
             InputError: the run has no such predictor (yet).
@@ -168,7 +169,14 @@ class Results:
         import pandas as pd
 
         report = self.fit_report(metric)
-        rows = {name: report[name] for name in ("model", "ridge", "macs") if report[name]}
+        rows: dict[str, dict[str, float]] = {}
+        for name in ("model", "ridge", "macs"):
+            if report.get(name):
+                scores = report[name]
+                rows[name] = {}
+                for key, (lower, upper) in scores["intervals"].items():
+                    ends = {f"{key}.lower": lower, f"{key}.upper": upper}
+                    rows[name] |= {key: scores[key], **ends}
         return pd.DataFrame.from_dict(rows, orient="index")
 
     def fit_report(self, metric: str = "accuracy") -> dict[str, Any]:

@@ -122,6 +122,7 @@ class ReportData:
         n_evaluated: how many networks the search evaluated (`evaluated` may hold fewer).
         comparisons: predicted against measured.
         predictors: `FitReport.to_dict()` of each predictor by metric.
+        held_out: by metric, what the predictor said of labels that it had not seen.
         tables: of each device.
         progress: of the search and of random search beside it.
         seconds: duration of each stage.
@@ -137,6 +138,7 @@ class ReportData:
     n_evaluated: int
     comparisons: Sequence[Comparison]
     predictors: Mapping[str, Mapping[str, Any]]
+    held_out: Mapping[str, Comparison]
     tables: Sequence[TableFacts]
     progress: Sequence[Progress]
     seconds: Mapping[str, float]

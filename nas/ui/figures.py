@@ -96,7 +96,7 @@ def described(choices: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def comparison(data: Comparison, number: int) -> str:
+def comparison(data: Comparison, name: str) -> str:
     """Predicted against verified, with the diagonal on which they would be equal."""
     what = quantity(data.column)
     figure = _figure(f"predicted {what.axis}", f"{data.source} {what.axis}", height=400)
@@ -126,7 +126,7 @@ def comparison(data: Comparison, number: int) -> str:
         hoverinfo="text",
     )
     figure.update_layout(showlegend=False)
-    return _html(figure, f"comparison-{number}")
+    return _html(figure, name)
 
 
 def searches(curves: Sequence[Progress]) -> str:

@@ -1,6 +1,6 @@
 """From a run's folder to what its report shows."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,6 +10,7 @@ from hw_profiles.table import LatencyTable
 from nas.results.run import Results
 from nas.store import RESOLVED
 from nas.ui.data import Comparison, Network, Number, Progress, ReportData, TableFacts
+from predictors.metrics import Z_90
 
 if TYPE_CHECKING:
     from pandas import DataFrame, Series
@@ -21,7 +22,6 @@ _MOST_POINTS = 4000
 def gather(
     results: Results,
     tables: Sequence[TableFacts] = (),
-    comparisons: Sequence[Comparison] = (),
     curves: Sequence[Progress] = (),
 ) -> ReportData:
     """All that the run's folder knows, with what only the caller can add.
@@ -29,7 +29,6 @@ def gather(
     Args:
         results: the run; its search must have started, its verification need not have.
         tables: facts of the devices' tables, from `table_facts`.
-        comparisons: beyond those of the verified networks, such as a predictor's held-out ones.
         curves: hypervolume of the search and of random search, from `nas.ui.data.progress`.
     """
     searched = results.trials("search")
@@ -40,14 +39,16 @@ def gather(
     verified = results.trials("front")
     networks = _networks(results, searched, verified)
     metrics = {path.parent.name for path in (results.folder / "predictors").glob("*/report.json")}
+    reports = {name: results.fit_report(name) for name in sorted(metrics)}
     return ReportData(
         name=results.config.name,
         objectives=results.config.objectives,
         networks=networks,
         evaluated={name: searched[name].to_numpy(float)[shown] for name in columns},
         n_evaluated=len(searched),
-        comparisons=[*_verified(networks), *comparisons],
-        predictors={name: results.fit_report(name) for name in sorted(metrics)},
+        comparisons=_verified(networks),
+        predictors=reports,
+        held_out={name: _held_out(results, name, report) for name, report in reports.items()},
         tables=tables,
         progress=curves,
         seconds={
@@ -100,6 +101,22 @@ def _networks(results: Results, searched: "DataFrame", verified: "DataFrame") ->
             )
         )
     return networks
+
+
+def _held_out(results: Results, metric: str, report: Mapping[str, Any]) -> Comparison:
+    """Held-out labels of a predictor, named by the trials that were labelled."""
+    found = {name: np.array(values) for name, values in report["held_out"].items()}
+    trials = results.trials("label").index[found["rows"]]
+    half = Z_90 * found["std"]
+    return Comparison(
+        metric,
+        "networks that it had not seen",
+        found["mean"],
+        found["label"],
+        found["mean"] - half,
+        found["mean"] + half,
+        [f"network {trial}" for trial in trials],
+    )
 
 
 def _numbers(row: "Series") -> dict[str, Number]:

@@ -11,6 +11,17 @@ from nas.ui import figures
 from nas.ui.data import Comparison, Network, Number, ReportData, TableFacts, quantity
 
 _KINDS = ("measured", "predicted")
+_MODELS = {"model": "predictor", "ridge": "ridge on one-hot", "macs": "MACs alone"}
+_SCORES = {
+    "kendall": "Kendall tau",
+    "spearman": "Spearman",
+    "rmse": "RMSE",
+    "within_5pct": "within 5 %",
+    "within_10pct": "within 10 %",
+    "coverage_90": "in 90 % interval",
+    "half_width_90": "its half-width",
+    "regret_top10": "top-10 regret",
+}
 
 
 def render_report(data: ReportData) -> str:
@@ -191,14 +202,16 @@ def _architectures(networks: Sequence[Network]) -> str:
 def _comparisons(data: ReportData) -> str:
     if not data.comparisons:
         return ""
-    parts = "".join(_comparison(c, number) for number, c in enumerate(data.comparisons))
+    parts = "".join(
+        _comparison(c, f"comparison-{number}") for number, c in enumerate(data.comparisons)
+    )
     return (
         "<p>Predictions steer the search, what is verified decides. On the line, both are equal; "
         f'the bars are the bounds that the estimate claimed.</p><div class="pair">{parts}</div>'
     )
 
 
-def _comparison(data: Comparison, number: int) -> str:
+def _comparison(data: Comparison, name: str) -> str:
     what = quantity(data.column)
     error = np.abs(data.predicted - data.measured)
     relative = error / np.abs(data.measured)
@@ -216,7 +229,7 @@ def _comparison(data: Comparison, number: int) -> str:
         inside = (data.lower <= data.measured) & (data.measured <= data.upper)
         facts.append(f"inside the bounds: {100 * inside[bounded].mean():.0f} %")
     return (
-        f"<div><h3>{escape(what.title.capitalize())}</h3>{figures.comparison(data, number)}"
+        f"<div><h3>{escape(what.title.capitalize())}</h3>{figures.comparison(data, name)}"
         f'<p class="note">{escape("; ".join(facts))}.</p></div>'
     )
 
@@ -228,30 +241,31 @@ def _spearman(data: Comparison) -> float:
 
 
 def _predictors(data: ReportData) -> str:
-    titles = {
-        "kendall": "Kendall tau",
-        "spearman": "Spearman",
-        "rmse": "RMSE",
-        "within_5pct": "within 5 %",
-        "within_10pct": "within 10 %",
-        "coverage_90": "in 90 % interval",
-        "regret_top10": "top-10 regret",
-    }
-    names = {"model": "predictor", "ridge": "ridge on one-hot", "macs": "MACs alone"}
     parts = []
     for metric, report in data.predictors.items():
-        rows = [
-            [name, *(f"{report[model][key]:.4g}" for key in titles)]
-            for model, name in names.items()
-            if report.get(model)
-        ]
+        models = [name for name in _MODELS if report.get(name)]
+        rows = [[_MODELS[name], *(_score(report[name], key) for key in _SCORES)] for name in models]
+        gains = "; ".join(
+            f"Kendall tau over {_MODELS[name]}: "
+            f"{report['model']['kendall'] - report[name]['kendall']:+.3f} "
+            f"({low:+.3f} to {high:+.3f})"
+            for name, (low, high) in report["model"]["kendall_over"].items()
+        )
+        plot = figures.comparison(data.held_out[metric], f"held-out-{metric}")
         parts.append(
             f"<h3>{escape(quantity(metric).title.capitalize())}</h3>"
             f"<p>Learned from {report['n_train']} networks that were evaluated and tested on "
-            f"{report['n_test']} others that neither it nor its baselines saw.</p>"
-            f"{_table(['', *titles.values()], rows, numbers=len(titles), first_number=1)}"
+            f"{report['n_test']} others that neither it nor its baselines saw. Below each figure "
+            "is its 95 % bootstrap interval.</p>"
+            f"{_table(['', *_SCORES.values()], rows, numbers=len(_SCORES), first_number=1)}"
+            f'<p class="note">{escape(gains)}.</p>{plot}'
         )
     return "".join(parts)
+
+
+def _score(scores: Mapping[str, Any], key: str) -> str:
+    low, high = scores["intervals"][key]
+    return f"{scores[key]:.4g}<br><small>{low:.3g} to {high:.3g}</small>"
 
 
 def _table_facts(facts: TableFacts) -> str:

@@ -47,6 +47,10 @@ def test_coverage_of_a_normal_is_ninety_percent():
     assert share == pytest.approx(0.9, abs=0.003)
 
 
+def test_intervals_are_as_sharp_as_their_spread():
+    assert metrics.half_width(np.array([1.0, 3.0])) == pytest.approx(2 * metrics.Z_90)
+
+
 def test_regret_of_the_chosen_few():
     y = np.array([5.0, 9.0, 7.0])
     assert metrics.regret(y, np.array([3.0, 1.0, 2.0]), 1) == 4

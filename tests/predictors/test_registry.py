@@ -48,11 +48,27 @@ def test_report_has_the_baselines_beside_the_model():
     assert with_macs.macs is not None
     assert with_macs.macs.rmse != with_macs.ridge.rmse
     assert without.macs is None
-    assert json.loads(json.dumps(with_macs.to_dict()))["macs"]["kendall"] == with_macs.macs.kendall
-    assert [line.split()[0] for line in with_macs.table().splitlines()] == [
-        "kendall", "model", "ridge", "macs", "fitted",
+    stored = json.loads(json.dumps(with_macs.to_dict()))
+    assert stored["macs"]["kendall"] == with_macs.macs.kendall
+    low, high = stored["model"]["intervals"]["kendall"]
+    assert low <= with_macs.model.kendall <= high
+    rows = np.array(stored["held_out"]["rows"])
+    assert stored["held_out"]["label"] == SPACE.metric(archs)[rows].tolist()
+    assert with_macs.n_train + with_macs.n_test == 100
+    lines = with_macs.table().splitlines()
+    assert [line.split()[0] for line in lines if line.split()[0] in with_macs.judged] == [
+        "model", "ridge", "macs",
     ]  # fmt: skip
+    assert "kendall of model over macs: " in with_macs.table()
     assert "macs" not in without.table()
+
+
+def test_learning_is_fitting_without_the_test():
+    archs = SPACE.sample(np.random.default_rng(0), 60)
+    tested, learned = (registry.create("ridge", SPACE) for _ in range(2))
+    tested.fit(archs, SPACE.metric(archs))
+    learned.learn(archs, SPACE.metric(archs))
+    assert np.array_equal(learned.predict(archs).mean, tested.predict(archs).mean)
 
 
 def test_predicting_before_fitting_is_a_mistake_of_the_caller():

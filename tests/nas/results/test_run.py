@@ -37,9 +37,11 @@ def run(tmp_path_factory):
         measured = {"accuracy": _ACCURACY[:2] - 0.01, "latency_ms@cpu": _LATENCY_MS[:2] * 1.02}
         store.append(Batch("front", archs[:2], measured, dict.fromkeys(measured, "measured")))
     (folder / "predictors" / "accuracy").mkdir(parents=True)
-    report = {"n_train": 8, "n_test": 2, "model": {"kendall": 0.9}, "ridge": {"kendall": 0.8}}
+    model = {"kendall": 0.9, "intervals": {"kendall": [0.85, 0.95]}}
+    ridge = {"kendall": 0.8, "intervals": {"kendall": [0.7, 0.9]}}
+    report = {"n_train": 8, "n_test": 2, "model": model, "ridge": ridge}
     path = folder / "predictors" / "accuracy" / "report.json"
-    path.write_text(json.dumps({**report, "macs": None}))
+    path.write_text(json.dumps(report))
     return nas.results.open(folder)
 
 
@@ -88,6 +90,7 @@ def test_the_run_tells_about_itself(run):
     assert run.environment == {"host": "somewhere"}
     assert run.stages == {"search": {"seconds": 3.0}}
     assert run.predictor_report().loc["model", "kendall"] == 0.9
+    assert run.predictor_report().loc["ridge", "kendall.lower"] == 0.7
     assert list(run.predictor_report().index) == ["model", "ridge"]
     with pytest.raises(InputError, match="no report of a predictor of energy"):
         run.predictor_report("energy")

@@ -8,6 +8,7 @@ from nas.store import RunStore
 from nas.trials import Batch
 from nas.ui.gather import gather
 from nas.ui.report import render_report
+from predictors.report import FitReport, HeldOut, judge
 from search_spaces import registry
 
 _CONFIG = """
@@ -32,6 +33,8 @@ def run(tmp_path):
     sources = {"accuracy": "predicted", "latency_ms@cpu": "interpolated", "macs": "counted"}
     bounds = {"accuracy": (estimates["accuracy"] - 0.1, estimates["accuracy"] + 0.1)}
     with RunStore.create(tmp_path / "small", _CONFIG, _CONFIG, {"hwnas": "0"}) as store:
+        labels = {"accuracy": estimates["accuracy"] + 0.01}
+        store.append(Batch("label", archs, labels, {"accuracy": "measured"}))
         store.append(Batch("search", archs, estimates, sources, bounds))
         store.mark_done("search", seconds=3.0, hypervolume=0.5)
         measured = {name: values[2:] * 1.1 for name, values in estimates.items()}
@@ -40,7 +43,10 @@ def run(tmp_path):
         store.append(Batch("front", archs[2:], measured, told))
     path = tmp_path / "small" / "predictors" / "accuracy" / "report.json"
     path.parent.mkdir(parents=True)
-    path.write_text(json.dumps({"n_train": 3, "n_test": 1, "model": None, "macs": None}))
+    label, mean, std = np.array([0.7, 0.5]), np.array([0.72, 0.5]), np.array([0.01, 0.02])
+    judged = judge(label, {"model": (mean, std), "ridge": (mean, std)}, ["ridge"])
+    report = FitReport(2, HeldOut(np.array([2, 0]), label, mean, std), judged)
+    path.write_text(json.dumps(report.to_dict()))
     return nas.results.open(tmp_path / "small")
 
 
@@ -56,6 +62,8 @@ def test_the_front_and_all_that_was_verified_are_gathered(run):
     assert data.n_evaluated == 4
     assert data.seconds == {"search": 3.0}
     assert list(data.predictors) == ["accuracy"]
+    assert data.held_out["accuracy"].labels == ["network 3", "network 1"]
+    assert data.held_out["accuracy"].upper == pytest.approx([0.72 + 0.01645, 0.5329], abs=1e-4)
 
 
 def test_only_what_was_really_measured_is_compared(run):
@@ -68,5 +76,5 @@ def test_only_what_was_really_measured_is_compared(run):
 
 def test_what_is_gathered_can_be_drawn(run):
     html = render_report(gather(run))
-    assert html.count("Plotly.newPlot(") == 3
+    assert html.count("Plotly.newPlot(") == 4
     assert "network 3" in html

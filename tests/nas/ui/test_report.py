@@ -1,5 +1,5 @@
 import re
-from dataclasses import replace
+from dataclasses import fields, replace
 from html.parser import HTMLParser
 
 import numpy as np
@@ -18,6 +18,7 @@ from nas.ui.data import (
 )
 from nas.ui.figures import described
 from nas.ui.report import render_front, render_report
+from predictors.report import Scores
 
 _CPU = "latency_ms@cpu"
 
@@ -40,10 +41,19 @@ def _network(trial: int, accuracy: float, latency_ms: float, verified: bool) -> 
 def data():
     rng = np.random.default_rng(0)
     F = rng.random((200, 2))
-    scores = dict.fromkeys(
-        ["kendall", "spearman", "rmse", "within_5pct", "within_10pct", "coverage_90"], 0.875
-    )
     measured = np.array([1.0, 2.0, 4.0])
+    share = Comparison(
+        "accuracy",
+        "networks that it had not seen",
+        measured / 10,
+        measured / 10,
+        measured / 10 - 0.05,
+        measured / 10 + 0.05,
+        ["network 1", "network 2", "network 3"],
+    )
+    names = [field.name for field in fields(Scores)]
+    scores = dict.fromkeys(names, 0.875)
+    scores["intervals"] = dict.fromkeys(names, (0.85, 0.9))
     return ReportData(
         name="digits <script>alert(1)</script>",
         objectives=[
@@ -68,11 +78,11 @@ def data():
             "accuracy": {
                 "n_train": 240,
                 "n_test": 60,
-                "model": {**scores, "regret_top10": 0.0125},
-                "ridge": {**scores, "regret_top10": 0.02},
-                "macs": None,
+                "model": {**scores, "kendall": 0.925, "kendall_over": {"ridge": (0.02, 0.08)}},
+                "ridge": {**scores, "kendall_over": {}},
             }
         },
+        held_out={"accuracy": share},
         tables=[TableFacts("cpu", 120, 118, 32, ["k1", "k2"], [{"host": "h", "noisy": False}])],
         progress=[Progress("NSGA-II", np.array([50, 100]), np.array([0.5, 0.75]))],
         seconds={"supernet": 185.2, "search": 12.5},
@@ -110,7 +120,7 @@ def test_the_report_is_one_well_formed_page_that_fetches_nothing(data):
     assert page.open == []
     assert page.fetched == []
     assert len(page.ids) == len(set(page.ids))
-    assert html.count("Plotly.newPlot(") == 3
+    assert html.count("Plotly.newPlot(") == 4
     assert "<script>alert(1)" not in html
     assert render_report(data) == html
 
@@ -127,6 +137,8 @@ def test_every_number_comes_with_its_source(data):
     assert "fitted on 32 whole networks" in text
     assert "Learned from 240 networks that were evaluated and tested on 60 others" in text
     assert "inside the bounds: 100 %" in text
+    assert "0.875 0.85 to 0.9" in text
+    assert "Kendall tau over ridge on one-hot: +0.050 (+0.020 to +0.080)" in text
     assert "within 5 %: 67 %" in text
     assert "NSGA-II 0.75 after 100 networks" in text
     assert "3 min 5 s" in text
@@ -147,6 +159,7 @@ def test_a_run_that_is_not_finished_has_a_report_too(data):
         networks=[_network(7, 0.9, 0.5, False)],
         comparisons=[],
         predictors={},
+        held_out={},
         tables=[],
         progress=[],
         seconds={},
