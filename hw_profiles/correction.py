@@ -32,7 +32,8 @@ class Correction:
         per_block_us: added for each block.
         constant_us: added once.
         per_mega_mac_us: added for each million multiply-accumulates.
-        interval: relative half-width that held 90 % of the networks left out; NaN if unknown.
+        interval: relative half-width that held 90 % of the networks left out; NaN if unknown. A
+            table's is wider by how its sessions differ.
         error: mean absolute relative error of the networks left out; NaN if unknown.
         n: networks behind it.
     """

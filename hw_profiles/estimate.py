@@ -1,7 +1,7 @@
 """Latency of whole populations from a table: one gather an architecture's position."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 
 import numpy as np
@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float, Int
 
 from hw_profiles.correction import Correction, features, fit
 from hw_profiles.interpolate import Interpolation, interpolate, nothing
+from hw_profiles.moods import half_width
 from hw_profiles.profilers.base import Source
 from hw_profiles.table import LatencyTable
 from hw_profiles.worklist import unit_keys
@@ -169,7 +170,9 @@ def _correct(
     archs = archs[whole]
     counts = (blocks.index(archs) >= 0).sum(1)
     x = features(sum_us[whole], counts, blocks.total(blocks.macs, archs))
-    return fit(x, y_us[whole])
+    correction = fit(x, y_us[whole])
+    interval = float(np.hypot(correction.interval, half_width(table.shifts)))
+    return replace(correction, interval=interval)
 
 
 def _places(blocks: BlockMap) -> tuple[_Place, ...]:

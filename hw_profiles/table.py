@@ -8,9 +8,11 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
 from hw_profiles.device import DeviceSpec, cache_folder, elsewhere_command
+from hw_profiles.moods import shift
 from hw_profiles.profilers.base import Measured, Measurement, Profiler, Source
 from hw_profiles.provenance import Provenance, cpu_model
 from hw_profiles.transferred import TransferredCosts
@@ -62,6 +64,8 @@ class LatencyTable:
         units: measured units by key.
         networks: whole networks, from which the correction of sums is fitted.
         transfers: of spaces whose blocks were not measured, what they are estimated to cost.
+        shifts: of each session that timed networks of the table again, how much longer they took
+            (`hw_profiles.moods`).
         warnings: what a user should know about this table; not stored.
     """
 
@@ -71,6 +75,7 @@ class LatencyTable:
     units: Mapping[str, Measurement] = field(default_factory=dict)
     networks: tuple[Network, ...] = ()
     transfers: tuple[TransferredCosts, ...] = ()
+    shifts: tuple[float, ...] = ()
     warnings: tuple[str, ...] = ()
 
     def save(self, path: Path) -> None:
@@ -125,6 +130,7 @@ class LatencyTable:
             units={key: unit for key, unit in units.items() if unit.energy_mj is not None},
             networks=tuple(n for n in networks if n.measurement.energy_mj is not None),
             transfers=(),
+            shifts=(),
         )
         bound = table.bind(space, blocks)
         return None if bound.missing else bound
@@ -169,14 +175,22 @@ class LatencyTable:
             Network(identity(space), tuple(map(int, arch)), replace(result, session=session))
             for arch, result in zip(rows, measured.networks, strict=True)
         )
-        new = {(network.space, network.arch) for network in networks}
+        new = {(n.space, n.arch): n.measurement.value_us for n in networks}
         kept = tuple(n for n in self.networks if (n.space, n.arch) not in new)
-        return replace(
+        again = [n for n in self.networks if (n.space, n.arch) in new]
+        then_us = np.array([n.measurement.value_us for n in again])
+        now_us = np.array([new[n.space, n.arch] for n in again])
+        table = replace(
             self,
             sessions=(*self.sessions, provenance),
             units={**self.units, **units},
             networks=(*kept, *networks),
         )
+        return table.shifted(shift(then_us, now_us))
+
+    def shifted(self, by: float | None) -> "LatencyTable":
+        """The table with what a later session tells of the machine; None for nothing."""
+        return self if by is None else replace(self, shifts=(*self.shifts, by))
 
     def _content(self) -> dict[str, Any]:
         content = asdict(self)
@@ -312,7 +326,14 @@ def _valid_here(table: LatencyTable, device: DeviceSpec, path: Path, runtime: st
     left_out = len(table.units) - len(units)
     warning = f"{path}: {left_out} units are not used, they come from: {'; '.join(parts)}"
     transfers = tuple(item for item in table.transfers if item.session in valid)
-    return replace(table, units=units, networks=networks, transfers=transfers, warnings=(warning,))
+    return replace(
+        table,
+        units=units,
+        networks=networks,
+        transfers=transfers,
+        shifts=(),
+        warnings=(warning,),
+    )
 
 
 def checksum(content: Mapping[str, Any]) -> str:

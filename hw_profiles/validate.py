@@ -7,9 +7,10 @@ import numpy as np
 from jaxtyping import Float
 
 from hw_profiles.device import DeviceSpec
+from hw_profiles.moods import anchors, shift
 from hw_profiles.profilers import registry
 from hw_profiles.profilers.base import Profiler, Progress, Source
-from hw_profiles.table import LatencyTable
+from hw_profiles.table import LatencyTable, Network
 from hw_profiles.worklist import blocks_on
 from search_spaces.errors import InputError
 from search_spaces.ir.blocks import BlockMap
@@ -23,7 +24,8 @@ class ValidationReport:
     Args:
         archs: the architectures.
         estimated_ms: the table's estimates.
-        whole_ms: what the device's runner says of the whole networks.
+        whole_ms: what the device's runner says of the whole networks: the mean of two loads of
+            each, since the place in memory that a model gets makes it faster or slower.
         source: how it comes by that: `measured`, or `estimated` by a compiler.
         mape: mean absolute error relative to that.
         worst: the largest of these errors.
@@ -31,6 +33,10 @@ class ValidationReport:
         coverage: share of the whole networks inside the estimate's 90 % interval.
         noise_floor: mean relative difference when the same networks are done twice.
         noisy: whether other work disturbed the measuring.
+        shift: how much longer networks of the table take than when it was measured; None where
+            that is not known, or the same by its source.
+        mape_shifted: the mean error of estimates that much longer; of the estimates as they are
+            where it is not known.
     """
 
     archs: Archs
@@ -43,14 +49,22 @@ class ValidationReport:
     coverage: float
     noise_floor: float
     noisy: bool
+    shift: float | None
+    mape_shifted: float
 
     def __str__(self) -> str:
         """One line for a terminal."""
+        moved = (
+            f"; networks of the table take {self.shift:+.2%} against then, with which MAPE is "
+            f"{self.mape_shifted:.2%}"
+            if self.shift is not None
+            else ""
+        )
         return (
             f"{len(self.archs)} networks not used in the fit, {self.source} as a whole: "
             f"MAPE {self.mape:.2%}, worst {self.worst:.2%}, Spearman {self.spearman:.4f}, "
             f"{self.coverage:.0%} inside the 90 % interval; "
-            f"{self.source} twice they differ by {self.noise_floor:.2%}"
+            f"{self.source} twice they differ by {self.noise_floor:.2%}{moved}"
             + ("; other work disturbed the measuring" if self.noisy else "")
         )
 
@@ -65,7 +79,7 @@ def validate(
     progress: Callable[[int, int, float, str], None] | None = None,
     profiler: Profiler | None = None,
 ) -> ValidationReport:
-    """Measure random networks, each loaded twice, and compare.
+    """Measure random networks, each loaded twice, and compare; some of the table's beside them.
 
     Args:
         space: the space.
@@ -90,29 +104,44 @@ def validate(
     if len(archs) < 3:
         raise InputError(f"space {space.name}: fewer than 3 networks are left to validate with")
     graphs = [space.build(arch) for arch in archs]
+    known = _known(space, table)
+    again = [space.build(np.array(network.arch)) for network in known]
 
     def watch(now: Progress) -> None:
         if progress is not None:
             progress(now.done, now.total, now.eta_s, now.label)
 
-    measured = profiler.measure((), [*graphs, *graphs], seed=seed, watch=watch)
+    measured = profiler.measure((), [*graphs, *graphs, *again], seed=seed, watch=watch)
     values = np.array([m.value_us for m in measured.networks]) / 1e3
-    first, second = values[: len(archs)], values[len(archs) :]
+    first, second, now = np.split(values, [len(archs), 2 * len(archs)])
+    source = measured.networks[0].source
+    then = np.array([network.measurement.value_us for network in known]) / 1e3
+    moved = shift(then, now) if source == "measured" else None
     estimate = bound.cost(archs)
-    error = np.abs(estimate.mean_ms / first - 1)
-    inside = (estimate.lower_ms <= first) & (first <= estimate.upper_ms)
+    whole = (first + second) / 2
+    error = np.abs(estimate.mean_ms / whole - 1)
+    error_shifted = np.abs(estimate.mean_ms * (1 + (moved or 0.0)) / whole - 1)
+    inside = (estimate.lower_ms <= whole) & (whole <= estimate.upper_ms)
     return ValidationReport(
         archs,
         estimate.mean_ms,
-        first,
-        measured.networks[0].source,
+        whole,
+        source,
         float(error.mean()),
         float(error.max()),
-        _spearman(estimate.mean_ms, first),
+        _spearman(estimate.mean_ms, whole),
         float(inside.mean()),
         float(np.abs(second / first - 1).mean()),
         measured.noisy,
+        moved,
+        float(error_shifted.mean()),
     )
+
+
+def _known(space: SearchSpace, table: LatencyTable) -> list[Network]:
+    networks = table.networks_of(space)
+    values = np.array([network.measurement.value_us for network in networks])
+    return [networks[i] for i in anchors(values)]
 
 
 def _unused(space: SearchSpace, table: LatencyTable, n: int, seed: int) -> Archs:

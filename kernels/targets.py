@@ -123,11 +123,10 @@ def assemble(paths: Sequence[Path], target: str) -> Iterator[Entry]:
     Raises:
         subprocess.CalledProcessError: it refuses one.
     """
-    for path in paths:
-        # The file that holds constants alone names no target.
-        if ".target" not in path.read_text():
-            continue
-        command = [_ptxas(), "-v", f"-arch={target}", path, "-o", os.devnull]
+    # The file that holds constants alone names no target.
+    files = [path for path in paths if ".target" in path.read_text()]
+    if files:
+        command = [_ptxas(), "-v", f"-arch={target}", *files, "-o", os.devnull]
         yield from read_ptxas(
             subprocess.run(command, capture_output=True, text=True, check=True).stderr
         )

@@ -1,6 +1,8 @@
 """The front for real: accuracy on the test set, latency end to end, beside what was estimated."""
 
-from collections.abc import Iterable, Iterator, Sequence
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,6 +16,7 @@ from hw_profiles.profile import measure_networks
 from nas.calibration import calibrated
 from nas.data.dataset import Split
 from nas.export.c import real_outputs
+from nas.export.numerics import Images, Outputs
 from nas.export.onnx import runner
 from nas.log import Log
 from nas.results.run import Results, numeric
@@ -23,13 +26,15 @@ from nas.trials import Batch
 from nas.workbench import Workbench
 from search_spaces.ir.graph import Graph
 from search_spaces.ir.to_onnx import to_bytes, to_onnx
-from search_spaces.space import Archs
+from search_spaces.space import Arch, Archs
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
 _Z90 = 1.645
 _STAGE = "front"
+# Networks in 8 bits that are kept at a time.
+_GROUP = 8
 
 
 def verify(bench: Workbench, archs: Archs, store: RunStore, log: Log) -> None:
@@ -86,11 +91,8 @@ def _accuracies(
     schemes = {_scheme(device) for device in bench.devices.values()}
     quantized = {}
     for scheme in sorted(schemes - {"float32"}):
-        rows = []
-        for done, graph in enumerate(graphs):
-            rows.append([*_in_8_bits(bench, graph, splits.values(), scheme)])
-            log.progress(f"verify in 8 bits ({scheme})", done + 1, len(graphs))
-        quantized[scheme] = dict(zip(splits, np.array(rows).T, strict=True))
+        values = _in_8_bits(bench, archs, graphs, [*splits.values()], scheme, log)
+        quantized[scheme] = dict(zip(splits, values, strict=True))
     if len(schemes) == 1 and quantized:
         (only,) = quantized.values()
         return only | {f"{name}_float32": values for name, values in found.items()}
@@ -107,21 +109,47 @@ def _scheme(device: DeviceSpec) -> str:
 
 
 def _in_8_bits(
-    bench: Workbench, graph: Graph, splits: Iterable[Split], scheme: str
-) -> Iterator[float]:
-    """Accuracy on each split of the network as it would be exported in 8 bits."""
-    evaluator, size = bench.evaluator, input_size(graph)
-    folded, params = bench.folded(graph, evaluator.calibrate(graph))
-    whole = scheme == "mcu"
-    stored = calibrated(folded, params, evaluator.calibration_batches(size), whole=whole)
+    bench: Workbench,
+    archs: Archs,
+    graphs: Sequence[Graph],
+    splits: Sequence[Split],
+    scheme: str,
+    log: Log,
+) -> Float[np.ndarray, "splits n"]:
+    """Accuracy on each split of the networks as they would be exported in 8 bits.
+
+    A group of networks of one resolution shares the prepared images, each network on one core.
+    """
+    sizes: dict[tuple[int, int], list[int]] = {}
+    for i, graph in enumerate(graphs):
+        sizes.setdefault(input_size(graph), []).append(i)
+    right, done = np.zeros((len(splits), len(graphs)), int), 0
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for size, members in sizes.items():
+            for first in range(0, len(members), _GROUP):
+                some = members[first : first + _GROUP]
+                runs = [*pool.map(lambda i: _exported(bench, archs[i], graphs[i], scheme), some)]
+                for row, split in zip(right, splits, strict=True):
+                    for images, labels in bench.evaluator.labelled_batches(split, size):
+                        guesses = pool.map(lambda run, x=images: run(x).argmax(1), runs)
+                        row[some] += [np.sum(guess == labels) for guess in guesses]
+                done += len(some)
+                log.progress(f"verify in 8 bits ({scheme})", done, len(graphs))
+    return right / np.array([len(split) for split in splits])[:, None]
+
+
+def _exported(
+    bench: Workbench, arch: Arch, graph: Graph, scheme: str
+) -> Callable[[Images], Outputs]:
+    """A network as it would be exported in 8 bits, ready to run."""
+    evaluator, whole = bench.evaluator, scheme == "mcu"
+    folded, params = bench.folded(graph, evaluator.statistics(arch, graph))
+    batches = evaluator.calibration_batches(input_size(graph))
+    stored = calibrated(folded, params, batches, whole=whole)
     if whole:
-        run = real_outputs(lower(stored, params))
-    else:
-        (image,) = stored.inputs
-        run = runner(to_bytes(to_onnx(stored, params)), image)
-    for split in splits:
-        batches = evaluator.labelled_batches(split, size)
-        yield sum(int((run(x).argmax(1) == labels).sum()) for x, labels in batches) / len(split)
+        return real_outputs(lower(stored, params))
+    (image,) = stored.inputs
+    return runner(to_bytes(to_onnx(stored, params)), image)
 
 
 def _memory(graphs: Sequence[Graph]) -> dict[str, Float[np.ndarray, " n"]]:

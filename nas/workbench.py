@@ -30,7 +30,6 @@ from predictors.base import Predictor
 from search_spaces.errors import InputError
 from search_spaces.ir.elastic import cut
 from search_spaces.ir.graph import Graph
-from search_spaces.ir.interpret import Stats
 from search_spaces.ir.passes import fold_batchnorm, fold_params
 from search_spaces.space import SearchSpace
 
@@ -124,15 +123,22 @@ class Workbench:
         """Accuracy of sub-networks."""
         return self._evaluator(self.params)
 
-    def folded(self, graph: Graph, stats: Stats) -> tuple[Graph, dict[str, dict[str, Any]]]:
+    def folded(
+        self, graph: Graph, stats: Mapping[str, Any]
+    ) -> tuple[Graph, dict[str, dict[str, Any]]]:
         """A network as it is deployed: batch norm folded, with its parameters in NumPy arrays.
 
         Args:
             graph: one architecture of the space.
-            stats: its batch-norm statistics, from `evaluator.calibrate`.
+            stats: its batch-norm statistics, from `evaluator.calibrate` or `evaluator.statistics`.
         """
-        own = jax.tree.map(np.asarray, (cut(self.params, graph), stats))
-        return fold_batchnorm(graph), fold_params(graph, *own)
+        own = cut(self._arrays, graph)
+        return fold_batchnorm(graph), fold_params(graph, own, jax.tree.map(np.asarray, stats))
+
+    @cached_property
+    def _arrays(self) -> dict[str, dict[str, Any]]:
+        """The weights as NumPy has them, in which slicing compiles nothing."""
+        return jax.tree.map(np.asarray, self.params)
 
     @cached_property
     def predictor(self) -> Predictor:

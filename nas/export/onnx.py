@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import onnxruntime
+from jaxtyping import Float32
 
 from nas.export.card import Network, metadata
 from nas.export.checked import Judged, Written, check_samples, write_checked
@@ -87,13 +88,22 @@ def write_onnx(
 
 def runner(data: bytes, image: str) -> Callable[[Images], Outputs]:
     """The file in ONNX Runtime: from images `(n, h, w, c)` to outputs, on one thread."""
+    opened = session(data)
+
+    def run(images: Images) -> Outputs:
+        return np.asarray(opened.run(None, {image: channels_first(images)})[0])
+
+    return run
+
+
+def session(data: bytes) -> onnxruntime.InferenceSession:
+    """The file in ONNX Runtime, on one thread."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+    return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
 
-    def run(images: Images) -> Outputs:
-        feed = np.ascontiguousarray(images.transpose(0, 3, 1, 2))
-        return np.asarray(session.run(None, {image: feed})[0])
 
-    return run
+def channels_first(images: Images) -> Float32[np.ndarray, "n c h w"]:
+    """Images as the file takes them."""
+    return np.ascontiguousarray(images.transpose(0, 3, 1, 2))

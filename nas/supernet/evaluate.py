@@ -23,7 +23,7 @@ from nas.supernet.executors import Executors, input_size
 from search_spaces.ir.builder import Option
 from search_spaces.ir.graph import Graph
 from search_spaces.ir.interpret import Params, Stats
-from search_spaces.space import Archs
+from search_spaces.space import Arch, Archs
 
 _BATCH = 256
 _GROUP = 8  # networks whose parameters are kept at a time
@@ -114,8 +114,7 @@ class SupernetEvaluator:
         run = self._programs(static)
         size = input_size(self.executors.super_graph(static))
         if calibrate:
-            found = [run.moments(rows, self.params, x) for x in self.calibration_batches(size)]
-            stats = [_pool(list(of_network)) for of_network in zip(*found, strict=True)]
+            stats = self._moments(static, rows)
             networks = run.fold(list(zip(rows, stats, strict=True)), self.params)
             count = partial(run.right, networks)
         else:
@@ -151,6 +150,29 @@ class SupernetEvaluator:
 
         programs = (moments, fold, right, right_alone)
         return _Programs(*(_population(f, self.at_once) for f in programs))
+
+    def _moments(
+        self, static: tuple[Option, ...], rows: list[Int[np.ndarray, " k"]]
+    ) -> list[Stats]:
+        """Batch-norm statistics of each network, in the sizes of the super-graph."""
+        run, size = self._programs(static), input_size(self.executors.super_graph(static))
+        found = [run.moments(rows, self.params, x) for x in self.calibration_batches(size)]
+        return [_pool(list(of_network)) for of_network in zip(*found, strict=True)]
+
+    def statistics(self, arch: Arch, graph: Graph) -> dict[str, dict[str, np.ndarray]]:
+        """What `calibrate` gives, by the program of all architectures: nothing is compiled anew.
+
+        Args:
+            arch: the architecture.
+            graph: its graph.
+        """
+        static = self.executors.static_options(arch)
+        (found,) = self._moments(static, list(self.elastic.rows(arch[None])))
+        return {
+            node.name: {k: np.asarray(v)[: node.out.shape[-1]] for k, v in found[node.name].items()}
+            for node in graph.nodes
+            if node.op == "batch_norm"
+        }
 
     def calibrate(self, graph: Graph) -> Stats:
         """Batch-norm statistics of a concrete graph with inherited weights."""

@@ -57,11 +57,13 @@ class FakeProfiler:
         runtime: name and version that it claims.
         stop_after: it is interrupted, as by Ctrl-C, after so many units.
         asked: keys of the units that it was asked for.
+        slower: factor of all costs, for another session of the same machine.
     """
 
     runtime: str = "fake 1.0"
     stop_after: int | None = None
     asked: list[str] = field(default_factory=list)
+    slower: float = 1.0
 
     def measure(
         self,
@@ -82,13 +84,13 @@ class FakeProfiler:
             if watch is not None:
                 watch(Progress(i + 1, len(units), 0.0, "fake", lambda: Measured(dict(done))))
         whole = [
-            Measurement(graph.digest(), 1.25 * self._cost_us(graph) + 7.0, 0.0, 1)
+            Measurement(graph.digest(), 1.25 * self._cost_us(graph) + 7.0 * self.slower, 0.0, 1)
             for graph in networks
         ]
         return Measured(done, tuple(whole))
 
     def _cost_us(self, graph: Graph) -> float:
-        return count(graph).macs * 50e-6 + 0.01
+        return self.slower * (count(graph).macs * 50e-6 + 0.01)
 
 
 @dataclass

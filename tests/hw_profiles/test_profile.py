@@ -1,18 +1,23 @@
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from hw_profiles import profile as profile_module
 from hw_profiles.profile import profile, spread_archs
+from hw_profiles.profilers.base import Measured
 from hw_profiles.table import LatencyTable, checksum, load, open_table
 from hw_profiles.validate import validate
+from hw_profiles.worklist import Unit
 from nas.testing.device_suite import FAKE, NETWORKS, SPACE, DeviceSuite, FakeProfiler
 from search_spaces.errors import InputError
 from search_spaces.files import write_json
 from search_spaces.ir.blocks import BlockMap
+from search_spaces.ir.graph import Graph
 
 
 class TestFake(DeviceSuite):
@@ -175,3 +180,24 @@ def test_spread_archs_cover_the_space() -> None:
     assert np.log(macs).std() > np.log(plain).std()
     more = spread_archs(blocks, 5, 0, archs)
     assert not {tuple(a) for a in more.tolist()} & {tuple(a) for a in rows}
+
+
+class Placed(FakeProfiler):
+    """The first load of each network is 2 % faster than the second."""
+
+    def measure(
+        self, units: Sequence[Unit], networks: Sequence[Graph] = (), **rest: Any
+    ) -> Measured:
+        found = super().measure(units, networks, **rest)
+        factors = np.repeat([0.99, 1.01], 20).tolist() + [1.0] * len(networks)
+        placed = [
+            replace(one, value_us=one.value_us * factor)
+            for one, factor in zip(found.networks, factors, strict=False)
+        ]
+        return replace(found, networks=tuple(placed))
+
+
+def test_a_network_counts_as_the_mean_of_its_loads(path: Path) -> None:
+    report = validate(SPACE, FAKE, filled(path), 20, profiler=Placed())
+    assert report.mape < 1e-3
+    assert report.noise_floor == pytest.approx(1.01 / 0.99 - 1)

@@ -57,14 +57,14 @@ def expected(executors, params, data, archs):
     """The definition: the concrete networks, their own statistics, their own classes."""
     evaluator = SupernetEvaluator(executors, params, data, CALIBRATION, None)
 
-    def accuracy(arch):
+    def judged(arch):
         graph = executors.space.build(arch)
         images = evaluator.prepare(data.validation.images, input_size(graph))
         stats = evaluator.calibrate(graph)
         logits, _ = executors.sliced(params, graph, images, stats)
-        return float(np.mean(np.argmax(logits, -1) == data.validation.labels))
+        return float(np.mean(np.argmax(logits, -1) == data.validation.labels)), stats
 
-    return [accuracy(arch) for arch in archs]
+    return [judged(arch) for arch in archs]
 
 
 @pytest.mark.parametrize(
@@ -76,9 +76,13 @@ def test_accuracies_are_those_of_the_concrete_networks(
     evaluator = SupernetEvaluator(executors, params, data, CALIBRATION, None, at_once=at_once)
     evaluator.elastic = getattr(executors, executor)
     found = evaluator.accuracies(archs, data.validation)
+    accuracies = [accuracy for accuracy, _ in expected]
     # Another order of sums may turn an image on the border between two classes.
-    assert np.abs(found - expected).max() <= 1.5 / len(data.validation.labels)
-    assert len(set(np.round(expected, 4))) > 1
+    assert np.abs(found - accuracies).max() <= 1.5 / len(data.validation.labels)
+    assert len(set(np.round(accuracies, 4))) > 1
+    for arch, (_, stats) in zip(archs, expected, strict=True):
+        own = evaluator.statistics(arch, executors.space.build(arch))
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, 1e-3, 1e-5), own, stats)
 
 
 def test_with_batch_statistics_a_split_calibrates_itself(executors, params, data, archs):
