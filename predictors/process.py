@@ -5,6 +5,7 @@ Rasmussen & Williams, "Gaussian Processes for Machine Learning", MIT Press 2006,
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Float64, Int
@@ -55,7 +56,7 @@ class Process:
         from scipy.linalg import get_blas_funcs
 
         labelled, root = self.x.astype(x.dtype), self.root.astype(x.dtype)
-        multiply = get_blas_funcs("trmm", dtype=x.dtype)
+        multiply: Any = get_blas_funcs("trmm", dtype=x.dtype)
         mean, variance = np.empty(len(x)), np.empty(len(x))
         for part in self._chunks(len(x)):
             k = self._covariance(x[part], labelled)
