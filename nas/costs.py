@@ -8,13 +8,17 @@ import numpy as np
 from jaxtyping import Float, Num
 
 from hw_profiles.device import DeviceSpec, elsewhere_command
-from hw_profiles.estimate import BoundTable
+from hw_profiles.estimate import BoundTable, places
+from hw_profiles.joint import JointCost
 from hw_profiles.mcu.memory import BlockMemory
 from nas.objectives import Constraint, Objective
 from search_spaces.errors import InputError
 from search_spaces.ir.blocks import BlockMap
 from search_spaces.ir.extremes import Extreme, cheapest
 from search_spaces.space import Archs
+
+Columns = dict[str, Num[np.ndarray, " n"]]
+Intervals = dict[str, tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"]]]
 
 _COUNTED = ("macs", "params")
 _ESTIMATED = {"measured": "estimated from blocks", "transferred": "transferred"}
@@ -50,25 +54,49 @@ class Costs:
         self._planned = {f"{m}@{device}": m for device in microcontrollers for m in _PLANNED}
 
     @cached_property
+    def _filled(self) -> dict[str, BoundTable]:
+        return {c: table for c, table in self._bound.items() if table.units.interpolated.any()}
+
+    @cached_property
+    def _joint(self) -> JointCost:
+        """What is counted, what the tables estimate, and the variance of what they interpolate."""
+        per_unit = [getattr(self.blocks, name).astype(float) for name in _COUNTED]
+        per_unit += [table.added_us / 1e3 for table in self._bound.values()]
+        per_unit += [table.variance_ms2 for table in self._filled.values()]
+        constant = np.zeros(len(per_unit))
+        for i, table in enumerate(self._bound.values(), len(_COUNTED)):
+            constant[i] = table.correction.constant_us / 1e3
+        where = places(self.blocks)
+        return JointCost(self.blocks.space, where, np.stack(per_unit, axis=1), constant)
+
+    @cached_property
     def _memory(self) -> BlockMemory:
         return BlockMemory(self.blocks)
 
-    def evaluate(self, archs: Archs) -> dict[str, Num[np.ndarray, " n"]]:
+    def evaluate(self, archs: Archs) -> Columns:
         """A column for each cost: `macs`, `params`, and as the tables estimate them
         `latency_ms@DEVICE` and, where the table has it, `energy_mj@DEVICE`; for microcontrollers
         `peak_sram_kib@DEVICE` and `flash_kib@DEVICE`.
         """
-        counted = {name: self.blocks.total(getattr(self.blocks, name), archs) for name in _COUNTED}
-        estimated = {name: bound.cost(archs).mean_ms for name, bound in self._bound.items()}
-        planned = {m: getattr(self._memory, m)(archs) for m in set(self._planned.values())}
-        return counted | estimated | {name: planned[m] for name, m in self._planned.items()}
+        return self.with_intervals(archs)[0]
 
-    def intervals(
-        self, archs: Archs
-    ) -> dict[str, tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"]]]:
-        """Ends of the 90 % interval of every column that is estimated."""
-        estimates = {column: bound.cost(archs) for column, bound in self._bound.items()}
-        return {column: (e.lower_ms, e.upper_ms) for column, e in estimates.items()}
+    def with_intervals(self, archs: Archs) -> tuple[Columns, Intervals]:
+        """The same, and the ends of the 90 % interval of every column that is estimated.
+
+        All sums over blocks, those of all devices, are looked up together.
+        """
+        sums = self._joint.cost(archs).T
+        counted = {name: sums[i].astype(np.int64) for i, name in enumerate(_COUNTED)}
+        estimated = dict(zip(self._bound, sums[len(_COUNTED) :].copy(), strict=False))
+        variance = dict.fromkeys(self._bound, np.zeros(len(archs)))
+        variance |= dict(zip(self._filled, sums[len(_COUNTED) + len(self._bound) :], strict=True))
+        intervals = {}
+        for column, mean_ms in estimated.items():
+            half_ms = self._bound[column].half_ms(mean_ms, variance[column])
+            intervals[column] = (mean_ms - half_ms, mean_ms + half_ms)
+        planned = {m: getattr(self._memory, m)(archs) for m in set(self._planned.values())}
+        planned = {name: planned[metric] for name, metric in self._planned.items()}
+        return counted | estimated | planned, intervals
 
     def sources(self) -> dict[str, str]:
         """Where each column's numbers come from."""

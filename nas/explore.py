@@ -120,7 +120,8 @@ class Explorer:
     def _estimate(self, archs: Archs, stage: str) -> Batch:
         prediction = self.predictor.predict(archs)
         half = _Z90 * prediction.std
-        columns = {"accuracy": prediction.mean, **self.costs.evaluate(archs)}
+        costs, intervals = self.costs.with_intervals(archs)
+        columns = {"accuracy": prediction.mean, **costs}
         sources = {"accuracy": "predicted", **self.costs.sources()}
         return Batch(
             stage,
@@ -129,7 +130,7 @@ class Explorer:
             sources,
             {
                 "accuracy": (prediction.mean - half, prediction.mean + half),
-                **self.costs.intervals(archs),
+                **intervals,
             },
         )
 
