@@ -42,7 +42,7 @@ class Estimate:
 
 
 @dataclass(frozen=True)
-class _Place:
+class Place:
     """A position: knobs that decide on its unit, and the unit for each of their combinations."""
 
     knobs: tuple[int, ...]
@@ -71,13 +71,24 @@ class BoundTable:
     added_us: Float[np.ndarray, " u"]
     correction: Correction
     source: Source
-    places: tuple[_Place, ...]
+    places: tuple[Place, ...]
 
     @property
     def missing(self) -> tuple[str, ...]:
         """Keys of all units of the space that the table does not hold and nothing fills in."""
         values = self.units.value_us
         return tuple(k for k, v in zip(self.keys, values, strict=True) if np.isnan(v))
+
+    @property
+    def variance_ms2(self) -> Float[np.ndarray, " u"]:
+        """What each unit adds to the variance of an estimate for having been interpolated."""
+        return (self.correction.scale * self.units.spread_us / 1e3) ** 2
+
+    def half_ms(
+        self, mean_ms: Float[np.ndarray, " n"], variance_ms2: Float[np.ndarray, " n"]
+    ) -> Float[np.ndarray, " n"]:
+        """Half the 90 % interval of estimates: the correction's error and that of interpolation."""
+        return np.sqrt((self.correction.interval * mean_ms) ** 2 + _Z90**2 * variance_ms2)
 
     def cost(self, archs: Archs) -> Estimate:
         """Estimates for a population, canonical or not.
@@ -88,11 +99,9 @@ class BoundTable:
         filled = self.units.interpolated
         total_us = self._sum(self.added_us, archs) + self.correction.constant_us
         mean_ms = total_us / 1e3
-        half_ms = self.correction.interval * mean_ms
+        variance = self._sum(self.variance_ms2, archs) if filled.any() else np.zeros(len(archs))
+        half_ms = self.half_ms(mean_ms, variance)
         measured, interpolated, missing = np.ones(len(archs)), np.zeros(len(archs)), ()
-        if filled.any():
-            variance = self._sum((self.correction.scale * self.units.spread_us / 1e3) ** 2, archs)
-            half_ms = np.sqrt(half_ms**2 + _Z90**2 * variance)
         if filled.any() or not known.all():
             blocks = self._sum(np.ones(len(known)), archs)
             interpolated = self._sum(filled.astype(float), archs) / blocks
@@ -128,7 +137,7 @@ class BoundTable:
             columns = np.ascontiguousarray(archs[rows].T, np.int32)
             yield rows, (self._radix(place, columns) for place in self.places)
 
-    def _radix(self, place: _Place, columns: np.ndarray) -> np.ndarray:
+    def _radix(self, place: Place, columns: np.ndarray) -> np.ndarray:
         radix = np.zeros(columns.shape[1], np.int32)
         for knob in place.knobs:
             radix = radix * np.int32(self.space.cardinality[knob]) + columns[knob]
@@ -155,7 +164,7 @@ def bind(
         units = interpolate(blocks.units, value_us) if allow_interpolation else nothing(value_us)
         source, correction = table.source, _correct(table, space, blocks, units.value_us)
     added_us = correction.per_unit(units.value_us, blocks.macs)
-    return BoundTable(space, blocks, keys, units, added_us, correction, source, _places(blocks))
+    return BoundTable(space, blocks, keys, units, added_us, correction, source, places(blocks))
 
 
 def _correct(
@@ -175,8 +184,8 @@ def _correct(
     return replace(correction, interval=interval)
 
 
-def _places(blocks: BlockMap) -> tuple[_Place, ...]:
-    """Positions with absence folded in: the knobs of a position and of its conditions together."""
+def places(blocks: BlockMap) -> tuple[Place, ...]:
+    """A space's positions with absence folded in: knobs of a position and of its conditions."""
     space = blocks.space
     out = []
     for column, slot in enumerate(blocks.slots):
@@ -185,7 +194,7 @@ def _places(blocks: BlockMap) -> tuple[_Place, ...]:
         settings = _combinations([int(space.cardinality[k]) for k in knobs])
         archs = np.zeros((len(settings), len(space.knobs)), int)
         archs[:, knobs] = settings
-        out.append(_Place(knobs, blocks.index(archs)[:, column]))
+        out.append(Place(knobs, blocks.index(archs)[:, column]))
     return tuple(out)
 
 

@@ -1,15 +1,15 @@
-"""Latency of very many networks on several devices at once: few look-ups, all devices in each."""
+"""Costs of very many networks on several devices at once: few look-ups, all costs in each."""
 
 import os
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import product
 from math import prod
 
 import numpy as np
-from jaxtyping import Float32, Int
+from jaxtyping import Float, Float64, Int
 
-from hw_profiles.estimate import BoundTable
+from hw_profiles.estimate import BoundTable, Place
+from search_spaces.space import Archs, SearchSpace
 
 # Combinations that a joint look-up may have: for four devices it fits into the second-level cache.
 _MOST = 25_000
@@ -18,60 +18,104 @@ _CHUNK = 16_384
 
 
 class JointCost:
-    """Several devices' tables of one space, with positions that share knobs looked up together.
+    """Several sums over blocks, with positions that share knobs looked up together.
 
     Args:
-        tables: complete, bound to the same space.
+        space: where the architectures come from.
+        places: positions of its blocks.
+        per_unit: what each unit adds to each sum; NaN where that is not known.
+        constant: what each sum begins with.
     """
 
-    def __init__(self, tables: Sequence[BoundTable]) -> None:
-        self._cardinality = tables[0].space.cardinality
-        self._constant = np.array([t.correction.constant_us for t in tables], np.float32)
-        groups = _merged([place.knobs for place in tables[0].places], self._cardinality)
+    def __init__(
+        self,
+        space: SearchSpace,
+        places: Sequence[Place],
+        per_unit: Float[np.ndarray, "u s"],
+        constant: Float[np.ndarray, " s"],
+    ) -> None:
+        self._space = space
+        self._constant = constant
+        groups = _merged([place.knobs for place in places], space.cardinality)
+        padded = np.concatenate([per_unit, np.zeros((1, per_unit.shape[1]))])
         self._knobs = [knobs for knobs, _ in groups]
-        self._values = [self._table(tables, knobs, members) for knobs, members in groups]
+        self._values = [
+            self._table(padded, knobs, [places[member] for member in members])
+            for knobs, members in groups
+        ]
 
-    def cost(self, archs: Int[np.ndarray, "n k"]) -> Float32[np.ndarray, "n d"]:
-        """Milliseconds of every architecture (canonical or not) on every device.
+    def cost(self, archs: Archs) -> Float64[np.ndarray, "n s"]:
+        """Every sum of every architecture, canonical or not; NaN where it needs a unknown unit.
 
-        int8 columns (`np.asfortranarray(archs, dtype=np.int8)`) are read fastest.
+        Columns of narrow integers (`np.asfortranarray(archs, dtype=space.narrow)`) are read
+        fastest.
         """
-        out = np.empty((len(archs), len(self._constant)), np.float32)
-        chunks = [slice(start, start + _CHUNK) for start in range(0, len(archs), _CHUNK)]
-
-        def fill(rows: slice) -> None:
-            part = out[rows]
-            part[:] = self._constant
-            for knobs, values in zip(self._knobs, self._values, strict=True):
-                place = archs[rows, knobs[0]].astype(np.int32)
-                for knob in knobs[1:]:
-                    place *= np.int32(self._cardinality[knob])
-                    place += archs[rows, knob]
-                part += values.take(place, axis=0)
-            part *= np.float32(1e-3)
-
-        if len(chunks) < 2:
-            for rows in chunks:
-                fill(rows)
-        else:
-            # NumPy lets go of the interpreter in all of the above.
-            with ThreadPoolExecutor(os.cpu_count()) as pool:
-                list(pool.map(fill, chunks))
+        out = np.empty((len(archs), len(self._constant)))
+        starts = range(0, len(archs), _CHUNK)
+        waiting = iter(starts)
+        if len(starts) < 2:
+            self._fill(archs, out, waiting)
+            return out
+        # NumPy lets go of the interpreter in nearly all that is done.
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            workers = range(os.cpu_count() or 1)
+            list(pool.map(lambda _: self._fill(archs, out, waiting), workers))
         return out
 
+    def _fill(self, archs: Archs, out: Float64[np.ndarray, "n s"], starts: Iterable[int]) -> None:
+        """Costs of the chunks that this worker is the first to take."""
+        rows = min(len(archs), _CHUNK)
+        place, found = np.empty(rows, np.intp), np.empty((rows, out.shape[1]))
+        for start in starts:
+            chunk, total = archs[start : start + _CHUNK], out[start : start + _CHUNK]
+            if chunk.dtype != self._space.narrow:
+                chunk = chunk.astype(self._space.narrow, order="F")
+            total[:] = self._constant
+            for knobs, values in zip(self._knobs, self._values, strict=True):
+                place[: len(chunk)] = self._radix([chunk[:, knob] for knob in knobs], knobs)
+                # `clip` changes no place: the mode that needs no second buffer.
+                values.take(place[: len(chunk)], 0, found[: len(chunk)], mode="clip")
+                total += found[: len(chunk)]
+
+    def _radix(
+        self, columns: Sequence[Int[np.ndarray, " n"]], knobs: Sequence[int]
+    ) -> Int[np.ndarray, " n"]:
+        """Number of each combination of options, the last knob fastest; as narrow as it can be."""
+        if not knobs:
+            return np.zeros(1, np.int8)
+        sizes = [int(self._space.cardinality[knob]) for knob in knobs]
+        place, size = columns[0], sizes[0]
+        for column, options in zip(columns[1:], sizes[1:], strict=True):
+            size *= options
+            wide = np.promote_types(place.dtype, np.min_scalar_type(-size))
+            place = place.astype(wide, copy=False) * wide.type(options) + column
+        return place
+
     def _table(
-        self, tables: Sequence[BoundTable], knobs: tuple[int, ...], members: Sequence[int]
-    ) -> Float32[np.ndarray, "combinations d"]:
-        settings = np.array(list(product(*(range(int(self._cardinality[k])) for k in knobs))))
-        total = np.zeros((len(settings), len(tables)))
-        for member in members:
-            for device, table in enumerate(tables):
-                place = table.places[member]
-                radix = np.zeros(len(settings), np.int64)
-                for knob in place.knobs:
-                    radix = radix * self._cardinality[knob] + settings[:, knobs.index(knob)]
-                total[:, device] += np.append(table.added_us, 0.0)[place.units][radix]
-        return total.astype(np.float32)
+        self,
+        per_unit: Float[np.ndarray, "u s"],
+        knobs: tuple[int, ...],
+        places: Sequence[Place],
+    ) -> Float64[np.ndarray, "combinations s"]:
+        sizes = [int(self._space.cardinality[knob]) for knob in knobs]
+        combinations = np.indices(sizes).reshape(len(sizes), prod(sizes))
+        options = dict(zip(knobs, combinations, strict=True))
+        total = np.zeros((prod(sizes), per_unit.shape[1]))
+        for place in places:
+            at = self._radix([options[knob] for knob in place.knobs], place.knobs)
+            total += per_unit[place.units[at]]
+        return total
+
+
+def joint_latency(tables: Sequence[BoundTable]) -> JointCost:
+    """Milliseconds on several devices, as `BoundTable.cost` estimates them.
+
+    Args:
+        tables: bound to the same space.
+    """
+    per_unit = np.stack([table.added_us / 1e3 for table in tables], axis=1)
+    constant = np.array([table.correction.constant_us / 1e3 for table in tables])
+    return JointCost(tables[0].space, tables[0].places, per_unit, constant)
 
 
 def _merged(

@@ -8,7 +8,8 @@ import numpy as np
 from jaxtyping import Float, Num
 
 from hw_profiles.device import DeviceSpec, elsewhere_command
-from hw_profiles.estimate import BoundTable
+from hw_profiles.estimate import BoundTable, places
+from hw_profiles.joint import JointCost
 from hw_profiles.mcu.memory import BlockMemory
 from nas.objectives import Constraint, Objective
 from search_spaces.errors import InputError
@@ -16,8 +17,12 @@ from search_spaces.ir.blocks import BlockMap
 from search_spaces.ir.extremes import Extreme, cheapest
 from search_spaces.space import Archs
 
+Columns = dict[str, Num[np.ndarray, " n"]]
+Intervals = dict[str, tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"]]]
+
 _COUNTED = ("macs", "params")
 _ESTIMATED = {"measured": "estimated from blocks", "transferred": "transferred"}
+_VARIANCE = "variance of "
 _PLANNED = ("peak_sram_kib", "flash_kib")
 # Weights of the first of two bounds that are tried for a proof that they exclude each other.
 _WEIGHTS = np.linspace(0.05, 0.95, 19)
@@ -51,25 +56,54 @@ class Costs:
         self._planned = {f"{m}@{device}": m for device in microcontrollers for m in _PLANNED}
 
     @cached_property
+    def _joint(self) -> list[tuple[list[str], JointCost]]:
+        """What is counted, what the tables estimate, and the variance of what they interpolate:
+        names and look-ups, one for all sums over the same blocks.
+        """
+        sums = [(name, self.blocks, getattr(self.blocks, name), 0.0) for name in _COUNTED]
+        for column, table in self._bound.items():
+            constant_ms = table.correction.constant_us / 1e3
+            sums.append((column, table.blocks, table.added_us / 1e3, constant_ms))
+            if table.units.interpolated.any():
+                sums.append((_VARIANCE + column, table.blocks, table.variance_ms2, 0.0))
+        made = []
+        for blocks in dict.fromkeys(blocks for _, blocks, _, _ in sums):
+            names, _, per_unit, constant = zip(*(s for s in sums if s[1] is blocks), strict=True)
+            matrix = np.stack([each.astype(float) for each in per_unit], axis=1)
+            joint = JointCost(blocks.space, places(blocks), matrix, np.array(constant))
+            made.append((list(names), joint))
+        return made
+
+    @cached_property
     def _memory(self) -> BlockMemory:
         return BlockMemory(self.tables[self._microcontrollers[0]].blocks)
 
-    def evaluate(self, archs: Archs) -> dict[str, Num[np.ndarray, " n"]]:
+    def evaluate(self, archs: Archs) -> Columns:
         """A column for each cost: `macs`, `params`, and as the tables estimate them
         `latency_ms@DEVICE` and, where the table has it, `energy_mj@DEVICE`; for microcontrollers
         `peak_sram_kib@DEVICE` and `flash_kib@DEVICE`.
         """
-        counted = {name: self.blocks.total(getattr(self.blocks, name), archs) for name in _COUNTED}
-        estimated = {name: bound.cost(archs).mean_ms for name, bound in self._bound.items()}
-        planned = {m: getattr(self._memory, m)(archs) for m in set(self._planned.values())}
-        return counted | estimated | {name: planned[m] for name, m in self._planned.items()}
+        return self.with_intervals(archs)[0]
 
-    def intervals(
-        self, archs: Archs
-    ) -> dict[str, tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"]]]:
-        """Ends of the 90 % interval of every column that is estimated."""
-        estimates = {column: bound.cost(archs) for column, bound in self._bound.items()}
-        return {column: (e.lower_ms, e.upper_ms) for column, e in estimates.items()}
+    def with_intervals(self, archs: Archs) -> tuple[Columns, Intervals]:
+        """The same, and the ends of the 90 % interval of every column that is estimated.
+
+        All sums over the same blocks, those of several devices, are looked up together.
+        """
+        sums: Columns = {}
+        for names, joint in self._joint:
+            sums |= zip(names, np.ascontiguousarray(joint.cost(archs).T), strict=True)
+        counted = {name: sums[name].astype(np.int64) for name in _COUNTED}
+        estimated = {column: sums[column] for column in self._bound}
+        none = np.zeros(len(archs))
+        intervals = {}
+        for column, mean_ms in estimated.items():
+            variance_ms2 = sums.get(_VARIANCE + column, none)
+            half_ms = self._bound[column].half_ms(mean_ms, variance_ms2)
+            intervals[column] = (mean_ms - half_ms, mean_ms + half_ms)
+        planned = {m: getattr(self._memory, m)(archs) for m in set(self._planned.values())}
+        planned = {name: planned[metric] for name, metric in self._planned.items()}
+        return counted | estimated | planned, intervals
 
     def sources(self) -> dict[str, str]:
         """Where each column's numbers come from."""

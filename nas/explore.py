@@ -127,15 +127,13 @@ def estimate(costs: Costs, predictor: Predictor, archs: Archs, stage: str) -> Ba
     """What architectures are thought to be worth and to cost, with the intervals of that."""
     prediction = predictor.predict(costs.blocks.space.computed(archs))
     half = _Z90 * prediction.std
+    columns, intervals = costs.with_intervals(archs)
     return Batch(
         stage,
         archs,
-        {"accuracy": prediction.mean, **costs.evaluate(archs)},
+        {"accuracy": prediction.mean, **columns},
         {"accuracy": "predicted", **costs.sources()},
-        {
-            "accuracy": (prediction.mean - half, prediction.mean + half),
-            **costs.intervals(archs),
-        },
+        {"accuracy": (prediction.mean - half, prediction.mean + half), **intervals},
     )
 
 

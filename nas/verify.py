@@ -51,13 +51,13 @@ def verify(bench: Workbench, archs: Archs, store: RunStore, log: Log) -> None:
     """
     graphs = [bench.space.build(arch) for arch in archs]
     accuracies = _accuracies(bench, archs, graphs, log)
-    columns = {**accuracies, **bench.costs.evaluate(archs)}
+    costs, intervals = bench.costs.with_intervals(archs)
+    columns = {**accuracies, **costs}
     sources = {**dict.fromkeys(accuracies, "measured"), **bench.costs.sources()}
     controllers = [name for name, device in bench.devices.items() if device.kind == "mcu"]
     for metric, values in _memory(graphs if controllers else ()).items():
         for name in controllers:
             columns[f"{metric}@{name}"], sources[f"{metric}@{name}"] = values, "planned"
-    intervals = bench.costs.intervals(archs)
     for name, device in bench.devices.items():
         if device.runner is None:
             log(

@@ -21,7 +21,7 @@ def check_archs(cardinality: Int[np.ndarray, " knobs"], archs: Archs) -> None:
         raise InputError(
             f"architectures have {archs.shape[1]} entries, the space has {len(cardinality)} knobs"
         )
-    if np.any((archs < 0) | (archs >= cardinality[None, :])):
+    if archs.min(initial=0) < 0 or (archs.max(axis=0, initial=0) >= cardinality).any():
         raise InputError("architectures: entries must lie in [0, cardinality) of their knob")
 
 

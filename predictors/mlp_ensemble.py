@@ -8,6 +8,7 @@ to catch up with it.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import jax
@@ -19,7 +20,7 @@ from predictors.base import MacsOf, Prediction
 from predictors.calibration import least_std, scale_90
 from predictors.feature_predictor import FeaturePredictor
 from predictors.labels import folds
-from predictors.mlp import Training, evaluate, train
+from predictors.mlp import Members, Training, train
 from predictors.ridge_regression import RidgeModel, fit_ridge
 from search_spaces.errors import InputError
 from search_spaces.space import SearchSpace
@@ -74,12 +75,24 @@ class EnsembleModel:
 
     def predict(self, x: Float[np.ndarray, "n f"]) -> Prediction:
         """Estimates and spread for rows of features."""
-        centred = _centred(x, self.ridge)
-        outputs = evaluate(self.parameters, centred, self.training).astype(np.float64)
+        x = x.astype(np.float32, copy=False)
+        outputs = self._members.evaluate(x).astype(np.float64)
         members = outputs * self.unit + self.ridge.offset
-        ridge = self.ridge.mean(x)
+        weights, constant = self._linear
+        ridge = (x @ weights).astype(np.float64) + constant
         mean = ridge + self.mix * (members.mean(0) - ridge)
         return Prediction(mean, self.spread.std(_disagreement(members, ridge)))
+
+    @cached_property
+    def _members(self) -> Members:
+        return Members(self.parameters, self.ridge.center)
+
+    @cached_property
+    def _linear(self) -> tuple[Float32[np.ndarray, " f"], float]:
+        """Ridge for features that are not centred."""
+        ridge = self.ridge
+        constant = float(ridge.offset - ridge.center @ ridge.weights)
+        return ridge.weights.astype(np.float32), constant
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Everything needed to rebuild the model."""
@@ -168,13 +181,15 @@ class MLPEnsemble(FeaturePredictor[EnsembleModel]):
         fold = folds(groups, _FOLDS, self.seed)
         ridge = fit_ridge(x, y)
         unit = float(y.std()) or 1.0
-        centred = _centred(x, ridge)
+        x = x.astype(np.float32, copy=False)
+        # In single precision throughout: a copy in double costs more than the networks.
+        centred = x - ridge.center.astype(np.float32)[None, :]
         standardised = ((y - ridge.offset) / unit).astype(np.float32)
         seen = fold[None, :] != np.arange(_FOLDS + 1)[:, None]
         weights = np.repeat(seen, self.members, axis=0).astype(np.float32)
         parameters = train(centred, standardised, weights, self.training, self.seed)
 
-        outputs = evaluate(parameters, centred, self.training).astype(np.float64)
+        outputs = Members(parameters, ridge.center).evaluate(x).astype(np.float64)
         outputs = (outputs * unit + ridge.offset).reshape(_FOLDS + 1, self.members, len(y))
         unseen_members = outputs[fold, :, np.arange(len(y))].T
         unseen_ridge = np.empty(len(y))
@@ -239,11 +254,6 @@ def _disagreement(
 ) -> Float64[np.ndarray, " n"]:
     """Variance over the members and ridge, which strays from them far from the labels."""
     return np.concatenate([members, ridge[None, :]]).var(0, ddof=1)
-
-
-def _centred(x: Float[np.ndarray, "n f"], ridge: RidgeModel) -> Float32[np.ndarray, "n f"]:
-    # In single precision throughout: a copy in double costs more than the networks.
-    return x.astype(np.float32, copy=False) - ridge.center.astype(np.float32)[None, :]
 
 
 def _select(parameters: Any, members: slice) -> Any:

@@ -24,6 +24,9 @@ Archs = Int[np.ndarray, "n k"]
 Conditions = tuple[Condition, ...]
 Allowed = tuple[int, Bool[np.ndarray, " options"]]
 
+# What is read is looked up where the knobs that decide on it have no more settings than this.
+_MOST_SETTINGS = 4096
+
 
 @dataclass(frozen=True, slots=True)
 class Knob:
@@ -91,6 +94,11 @@ class SearchSpace:
         return np.array([len(knob.options) for knob in self.knobs])
 
     @cached_property
+    def narrow(self) -> np.dtype[np.signedinteger]:
+        """The smallest integers that hold every entry, and -1: populations in them are faster."""
+        return np.min_scalar_type(-int(self.cardinality.max()))
+
+    @cached_property
     def drawing(self) -> Builder:
         """The builder after drawing the super-graph: what was read where, under what choices."""
         builder = Builder(self.knobs, None)
@@ -126,6 +134,28 @@ class SearchSpace:
 
     def active(self, archs: Archs) -> Bool[np.ndarray, "n k"]:
         """Which knobs each architecture reads."""
+        if self._looked_up is None:
+            return self._decide(archs)
+        knobs, strides, table = self._looked_up
+        return table.take(archs[:, knobs] @ strides, axis=0)
+
+    @cached_property
+    def _looked_up(
+        self,
+    ) -> tuple[Int[np.ndarray, " c"], Int[np.ndarray, " c"], Bool[np.ndarray, "s k"]] | None:
+        """Knobs that decide what is read, their strides in the settings, and what each setting
+        reads; None where there are too many settings.
+        """
+        knobs = sorted({c for group in self._readings[1] for each in group for c, _ in each})
+        sizes = [int(self.cardinality[knob]) for knob in knobs]
+        if prod(sizes) > _MOST_SETTINGS:
+            return None
+        settings = np.zeros((prod(sizes), len(self.knobs)), int)
+        settings[:, knobs] = list(product(*map(range, sizes)))
+        strides = [prod(sizes[i + 1 :]) for i in range(len(sizes))]
+        return np.array(knobs, int), np.array(strides, int), self._decide(settings)
+
+    def _decide(self, archs: Archs) -> Bool[np.ndarray, "n k"]:
         groups, alternatives = self._readings
         met = np.zeros((len(archs), len(alternatives)), bool)
         for group, conditions in enumerate(alternatives):
@@ -162,7 +192,7 @@ class SearchSpace:
 
         A knob's conditions name every choice around it, so one pass settles all.
         """
-        return np.where(self.active(archs), archs, 0)
+        return archs * self.active(archs)
 
     def computed(self, archs: Archs) -> Archs:
         """Canonical, with knobs that tell only how devices run a network at their first option.
@@ -228,10 +258,11 @@ class SearchSpace:
 
     def onehot(self, archs: Archs) -> Float[np.ndarray, "n f"]:
         """One column per option of each knob, all zero where the knob is not read (float32)."""
-        owner = np.repeat(np.arange(len(self.knobs)), self.cardinality)
-        option = np.concatenate([np.arange(c) for c in self.cardinality])
-        chosen = archs[:, owner] == option[None, :]
-        return (chosen & self.active(archs)[:, owner]).astype(np.float32)
+        read = np.where(self.active(archs), archs, -1).astype(self.narrow).T.copy()
+        option = np.concatenate([np.arange(c, dtype=self.narrow) for c in self.cardinality])
+        # Column by column: whole rows of what is transposed are repeated and compared.
+        chosen = read.repeat(self.cardinality, axis=0) == option[:, None]
+        return chosen.astype(np.float32).T
 
     def size(self) -> int:
         """Exact number of distinct canonical architectures.

@@ -27,10 +27,11 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from hw_profiles.joint import JointCost
+from hw_profiles.joint import joint_latency
 from hw_profiles.profilers.base import Measurement
 from hw_profiles.table import LatencyTable, Settings
 from hw_profiles.worklist import unit_keys
+from nas.costs import Costs
 from nas.environment import environment
 from nas.pareto import hypervolume, nondominated
 from nas.search.nsga2 import NSGA2
@@ -86,10 +87,15 @@ class Problem:
             out.append(table.bind(self.space, self.blocks))
         return out
 
+    @cached_property
+    def costs(self) -> Costs:
+        """What a run with the first device asks for costs."""
+        return Costs(self.blocks, {"device": self.tables[0]})
+
     def evaluate(self, archs: Archs) -> Float[np.ndarray, "n 2"]:
         """Minus the predicted accuracy, and milliseconds."""
         accuracy = self.predictor.predict(archs).mean
-        return np.stack([-accuracy, self.tables[0].cost(archs).mean_ms], axis=1)
+        return np.stack([-accuracy, self.costs.evaluate(archs)["latency_ms@device"]], axis=1)
 
 
 def timed(search: Callable[[], Float[np.ndarray, "n 2"]]) -> Timed:
@@ -201,9 +207,9 @@ def compare(problem: Problem, seeds: int) -> list[dict[str, Any]]:
 
 def costs(problem: Problem, repeats: int) -> list[dict[str, Any]]:
     """Milliseconds for the latencies of a million architectures on four devices."""
-    joint = JointCost(problem.tables)
+    joint = joint_latency(problem.tables)
     archs = problem.space.sample(np.random.default_rng(2), _MILLION)
-    archs = np.asfortranarray(archs.astype(np.int8))
+    archs = np.asfortranarray(archs.astype(problem.space.narrow))
     joint.cost(archs)
     wall, cpu = [], []
     for _ in range(repeats):
@@ -223,6 +229,7 @@ import json, sys, time
 from experiments.benchmarks.search_throughput import Problem, ours, pymoo, timed
 problem = Problem()
 problem.predictor._model and problem.tables
+problem.costs.evaluate(problem.space.smallest()[None])
 import jax
 jax.clear_caches()
 search = {"ours": ours, "pymoo": pymoo}[sys.argv[1]]

@@ -137,7 +137,7 @@ def check_told(
         raise ValueError(
             f"space {space.name} has {len(space.cardinality)} knobs, got {archs.shape}"
         )
-    if ((archs < 0) | (archs >= space.cardinality[None, :])).any():
+    if archs.min(initial=0) < 0 or (archs.max(axis=0, initial=0) >= space.cardinality).any():
         raise ValueError(f"space {space.name}: entries must lie in [0, cardinality)")
 
 

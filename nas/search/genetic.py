@@ -26,7 +26,7 @@ class Population:
     """The survivors, best first.
 
     Args:
-        archs: canonical and distinct.
+        archs: canonical and distinct, in narrow integers (`SearchSpace.narrow`).
         F: objectives.
         violation: total violation of the constraints, 0 where feasible.
         codes: of the architectures (`Seen.codes`).
@@ -43,7 +43,10 @@ class Population:
     def rows(self, chosen: Int[np.ndarray, " r"]) -> "Population":
         """Some of them."""
         return Population(
-            self.archs[chosen], self.F[chosen], self.violation[chosen], self.codes[chosen]
+            self.archs.take(chosen, axis=0),
+            self.F.take(chosen, axis=0),
+            self.violation[chosen],
+            self.codes[chosen],
         )
 
     def joined(self, younger: "Population") -> "Population":
@@ -53,8 +56,11 @@ class Population:
             for name in ("archs", "F", "violation", "codes")
         ]
         both = Population(*parts)
-        latest = len(both) - 1 - np.unique(both.codes[::-1], return_index=True)[1]
-        return both.rows(latest)
+        order = np.argsort(both.codes, kind="stable")
+        codes = both.codes[order]
+        last = np.ones(len(codes), bool)
+        last[:-1] = codes[1:] != codes[:-1]
+        return both.rows(order[last])
 
 
 class Genetic:
@@ -127,7 +133,7 @@ class Genetic:
     def tell(self, archs: Archs, F: Float[np.ndarray, "n m"], G: Float[np.ndarray, "n c"]) -> None:
         """See `SearchAlgorithm`; an architecture that is told again takes the new values."""
         check_told(self.space, archs, F, G)
-        archs = self.space.canonical(archs)
+        archs = self.space.canonical(archs.astype(self.space.narrow))
         codes = self._seen.codes(archs)
         self._seen.add(codes)
         self._tells += 1
@@ -165,7 +171,7 @@ class Genetic:
         if saved is None:
             self._population = None
             return
-        archs = np.array(saved["archs"], np.int64).reshape(-1, len(self.space.cardinality))
+        archs = np.array(saved["archs"], self.space.narrow).reshape(-1, len(self.space.cardinality))
         self._population = Population(
             archs,
             np.array(saved["F"], float).reshape(-1, saved["objectives"]),
@@ -191,8 +197,9 @@ class Genetic:
         """Children of `n` pairs, with so many mutated knobs expected in each."""
         first, second = self.partners(rng, population, n)
         archs = population.archs
+        reads = active.take(first, axis=0), active.take(second, axis=0)
         children = self._variation.cross(
-            rng, archs[first], archs[second], (active[first], active[second])
+            rng, archs.take(first, axis=0), archs.take(second, axis=0), reads
         )
-        rate = mutations / np.maximum(active[first].sum(axis=1), 1)
+        rate = mutations / np.maximum(active.sum(axis=1), 1)[first]
         return self._variation.mutate(rng, children, rate)

@@ -7,7 +7,7 @@ IEEE Transactions on Evolutionary Computation 6(2), 2002.
 import numpy as np
 from jaxtyping import Float, Int
 
-from nas.pareto import crowding_distance, nondominated_sort
+from nas.pareto import by_front, crowding_distance, nondominated_sort
 from nas.search.genetic import Genetic
 
 
@@ -31,4 +31,4 @@ class NSGA2(Genetic):
     ) -> Int[np.ndarray, " s"]:
         """The first fronts; of the last one that fits in part, the least crowded (§III-C)."""
         ranks = nondominated_sort(F, violation[:, None], enough=self.size)
-        return np.lexsort((-crowding_distance(F, ranks), ranks))[: self.size]
+        return by_front(ranks, -crowding_distance(F, ranks))[: self.size]

@@ -28,17 +28,22 @@ class Proposals:
         self._seen = seen
         self._n = n
         self._codes = np.zeros(0, np.uint64)
-        self.archs: Archs = np.zeros((0, len(space.cardinality)), np.int64)
+        self._archs: Archs = np.zeros((0, len(space.cardinality)), space.narrow)
+
+    @property
+    def archs(self) -> Archs:
+        """What was collected."""
+        return self._archs.astype(np.int64)
 
     @property
     def missing(self) -> int:
         """How many are still wanted."""
-        return self._n - len(self.archs)
+        return self._n - len(self._archs)
 
     @property
     def full(self) -> bool:
         """Whether there are as many as are wanted."""
-        return len(self.archs) >= self._n
+        return len(self._archs) >= self._n
 
     def fill(self, draw: Callable[[int, int], Archs], rounds: int, n: int | None = None) -> None:
         """Take what `draw(round, missing)` gives until there are enough, or no round is left.
@@ -50,7 +55,7 @@ class Proposals:
         """
         n = self._n if n is None else min(n, self._n)
         for attempt in range(rounds):
-            missing = n - len(self.archs)
+            missing = n - len(self._archs)
             if missing <= 0:
                 return
             self._take(draw(attempt, missing), missing)
@@ -63,16 +68,21 @@ class Proposals:
             self._take(rng.permutation(self._seen.only), self._n)
             return
         self.fill(lambda _, missing: self._space.sample(rng, missing + 16), _SAMPLE_ROUNDS)
-        if len(self.archs) < self._n and prod(map(int, self._space.cardinality)) <= _ENUMERABLE:
+        if not self.full and prod(map(int, self._space.cardinality)) <= _ENUMERABLE:
             self._take(rng.permutation(settings(self._space.cardinality)), self._n)
 
     def _take(self, archs: Archs, limit: int) -> None:
-        archs = self._space.canonical(archs)
+        archs = self._space.canonical(archs.astype(self._space.narrow))
         codes = self._seen.codes(archs)
-        first = np.sort(np.unique(codes, return_index=True)[1])
-        taken = self._seen.contains(codes[first]) | np.isin(codes[first], self._codes)
-        new = first[~taken][: min(limit, self._n - len(self.archs))]
-        self.archs = np.concatenate([self.archs, archs[new]])
+        order = np.argsort(codes, kind="stable")
+        # In order they are searched for faster.
+        ordered = codes[order]
+        known = self._seen.contains(ordered)
+        known[1:] |= ordered[1:] == ordered[:-1]
+        if len(self._codes):
+            known |= np.isin(ordered, self._codes)
+        new = np.sort(order[~known])[: min(limit, self.missing)]
+        self._archs = np.concatenate([self._archs, archs[new]])
         self._codes = np.concatenate([self._codes, codes[new]])
 
 

@@ -10,9 +10,12 @@ from search_spaces.space import Archs, SearchSpace
 
 Codes = UInt64[np.ndarray, " n"]
 
+# So many new codes are kept apart before they are put in order with all others.
+_MOST_RECENT = 4096
+
 
 class Seen:
-    """The canonical architectures told so far, as sorted 64-bit codes.
+    """The canonical architectures told so far, as 64-bit codes.
 
     The code is the mixed-radix number of the entries where all of them fit into 64 bits. Otherwise
     it is a sum of random multiples of the entries: two architectures share one with a probability
@@ -30,7 +33,7 @@ class Seen:
         else:
             # Raw bits: numpy keeps them the same for ever, and saved states hold the codes.
             self._weights = np.random.PCG64(0).random_raw(len(cardinality)) | np.uint64(1)
-        self._codes = np.zeros(0, np.uint64)
+        self._old = self._recent = np.zeros(0, np.uint64)
         self._listed: Codes | None = None
         # The only architectures that may be proposed; None where all may be.
         self.only: Archs | None = None
@@ -40,32 +43,40 @@ class Seen:
         self.only, self._listed = archs, np.sort(self.codes(archs))
 
     def __len__(self) -> int:
-        return len(self._codes)
+        return len(self._old) + len(self._recent)
 
     def codes(self, archs: Archs) -> Codes:
         """Codes of canonical architectures; equal codes mean equal architectures."""
         return archs.astype(np.uint64) @ self._weights
 
     def contains(self, codes: Codes) -> Bool[np.ndarray, " n"]:
-        """Which of the codes were added, or are not to be proposed."""
-        told = _among(codes, self._codes)
-        return told if self._listed is None else told | ~_among(codes, self._listed)
+        """Which of the codes were added, or are not to be proposed; fastest where they ascend."""
+        told = _in_order(self._old, codes) | _in_order(self._recent, codes)
+        return told if self._listed is None else told | ~_in_order(self._listed, codes)
 
     def add(self, codes: Codes) -> None:
         """Remember codes; those it has already change nothing."""
-        new = np.unique(codes[~self.contains(codes)])
-        self._codes = np.insert(self._codes, np.searchsorted(self._codes, new), new)
+        codes = np.sort(codes)
+        known = self.contains(codes)
+        known[1:] |= codes[1:] == codes[:-1]
+        self._recent = np.sort(np.concatenate([self._recent, codes[~known]]))
+        if len(self._recent) > _MOST_RECENT:
+            self._old = np.sort(np.concatenate([self._old, self._recent]))
+            self._recent = self._recent[:0]
 
     def dump(self) -> str:
         """The codes as text."""
-        return base64.b64encode(self._codes.astype("<u8").tobytes()).decode()
+        codes = np.sort(np.concatenate([self._old, self._recent]))
+        return base64.b64encode(codes.astype("<u8").tobytes()).decode()
 
     def load(self, text: str) -> None:
         """Replace the codes by those of `dump`."""
-        self._codes = np.frombuffer(base64.b64decode(text), "<u8").astype(np.uint64)
+        self._old = np.frombuffer(base64.b64decode(text), "<u8").astype(np.uint64)
+        self._recent = self._old[:0]
 
 
-def _among(codes: Codes, known: UInt64[np.ndarray, " m"]) -> Bool[np.ndarray, " n"]:
+def _in_order(known: UInt64[np.ndarray, " k"], codes: Codes) -> Bool[np.ndarray, " n"]:
+    """Which codes are in a sorted array."""
     if not len(known):
         return np.zeros(len(codes), bool)
     return known[np.minimum(np.searchsorted(known, codes), len(known) - 1)] == codes

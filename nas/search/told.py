@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from nas.pareto import crowding_distance, nondominated_sort, total_violation
+from nas.pareto import by_front, crowding_distance, nondominated_sort, total_violation
 from search_spaces.space import Archs
 
 
@@ -47,4 +47,4 @@ def best_first(
     if F.shape[1] == 1:
         return np.lexsort((F[:, 0], violation))
     ranks = nondominated_sort(F, violation[:, None])
-    return np.lexsort((-crowding_distance(F, ranks), ranks))
+    return by_front(ranks, -crowding_distance(F, ranks))

@@ -42,7 +42,7 @@ def test_energy_is_a_cost_like_latency(table: LatencyTable) -> None:
     both, archs = costs(table), SPACE.sample(np.random.default_rng(3), 20)
     found = both.evaluate(archs)
     np.testing.assert_allclose(found["energy_mj@fake"], 4.0 * found["latency_ms@fake"], rtol=1e-9)
-    low, high = both.intervals(archs)["energy_mj@fake"]
+    low, high = both.with_intervals(archs)[1]["energy_mj@fake"]
     assert np.all((low <= found["energy_mj@fake"]) & (found["energy_mj@fake"] <= high))
     assert both.sources()["energy_mj@fake"] == "estimated from blocks"
     both.check_known([ENERGY, Objective(metric="accuracy"), Objective(metric="macs")])
@@ -52,6 +52,30 @@ def test_energy_is_a_cost_like_latency(table: LatencyTable) -> None:
     bound = Constraint(metric="energy_mj", device="fake", upper=0.5 * least.value)
     with pytest.raises(InputError, match=r"energy_mj@fake <= .* can't be met: the minimum"):
         both.check_reachable([bound])
+
+
+def test_devices_together_cost_what_each_costs_alone(table: LatencyTable) -> None:
+    """One of them with interpolated blocks, one with a block that nobody knows."""
+    whole, rng = table.bind(SPACE, BLOCKS), np.random.default_rng(5)
+    gone = next(key for key in whole.keys if key in table.units)
+    units = {key: unit for key, unit in table.units.items() if key != gone}
+    lacking = replace(table, units=units).bind(SPACE, BLOCKS)
+    spread_us = rng.uniform(1, 50, len(whole.keys))
+    guessed = replace(whole.units, interpolated=spread_us > 20, spread_us=spread_us)
+    bound = {"whole": whole, "lacking": lacking, "filled": replace(whole, units=guessed)}
+    archs = rng.integers(0, SPACE.cardinality[None], (50, len(SPACE.knobs)))
+    columns, intervals = Costs(BLOCKS, bound, {"whole": whole}).with_intervals(archs)
+    for device, alone in bound.items():
+        expected, name = alone.cost(archs), f"latency_ms@{device}"
+        np.testing.assert_allclose(columns[name], expected.mean_ms, rtol=1e-12)
+        np.testing.assert_allclose(intervals[name][0], expected.lower_ms, rtol=1e-12)
+        np.testing.assert_allclose(intervals[name][1], expected.upper_ms, rtol=1e-12)
+    assert 0 < np.isnan(columns["latency_ms@lacking"]).sum() < 50
+    assert np.all(intervals["latency_ms@filled"][1] > intervals["latency_ms@whole"][1])
+    assert np.array_equal(columns["energy_mj@whole"], columns["latency_ms@whole"])
+    for name, per_unit in {"macs": BLOCKS.macs, "params": BLOCKS.params}.items():
+        assert columns[name].dtype == np.int64
+        assert np.array_equal(columns[name], BLOCKS.total(per_unit, archs))
 
 
 @pytest.mark.parametrize(
@@ -125,7 +149,7 @@ def test_chance_constraints_are_checked_by_their_quantiles(table: LatencyTable) 
     """At p = .95 the reachable minimum is the upper end of the fastest one's 90 % interval."""
     both = costs(table)
     fastest = both.reachable("latency_ms@fake")[0]
-    low, high = (ends[0] for ends in both.intervals(fastest.arch[None])["latency_ms@fake"])
+    low, high = (ends[0] for ends in both.with_intervals(fastest.arch[None])[1]["latency_ms@fake"])
     assert low < fastest.value < high
 
     def bound(upper: float, probability: float | None) -> Constraint:
