@@ -87,7 +87,7 @@ def test_the_least_memory_is_found_among_patches(plain: BlockMap, memory: BlockM
     found = memory.peak_sram_kib(SPACE.sample(np.random.default_rng(2), 500))
     assert least.value <= found.min()
     assert most.value >= found.max()
-    assert SPACE.decode(least.arch)["patches"] > 1
+    assert SPACE.decode(least.arch)["patches"] != 1
     assert least.value < 0.9 * BlockMemory(plain).reachable("peak_sram_kib")[0].value
 
 
