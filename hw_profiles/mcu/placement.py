@@ -12,8 +12,6 @@ from dataclasses import dataclass
 _ROUNDS = 24
 # Buffers up to which the exact search has a chance.
 _SMALL = 16
-# Buffers up to which the exact search has a chance.
-_SMALL = 16
 _NODES = 20_000
 
 

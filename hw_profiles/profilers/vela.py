@@ -123,24 +123,9 @@ def summary(model: bytes, npu: Npu) -> Summary:
     with tempfile.TemporaryDirectory() as name:
         path, made = Path(name) / "network.tflite", Path(name) / "made"
         path.write_bytes(model)
-        options = {
-            "--config": _CONFIGURATIONS,
-            "--accelerator-config": npu.accelerator,
-            "--system-config": npu.system,
-            "--memory-mode": npu.memory,
-            "--output-dir": str(made),
-        }
-        words = (word for option in options.items() for word in option)
-        ran = subprocess.run(
-            [sys.executable, "-m", "ethosu.vela", str(path), *words],
-            capture_output=True,
-            text=True,
-            timeout=_LIMIT_S,
-            check=False,
-        )
-        said = ran.stdout + ran.stderr
+        said = _run(path, made, npu)
         tables = list(made.glob("*_summary_*.csv"))
-        if ran.returncode or not tables:
+        if not tables:
             last = said.strip().splitlines()[-1:] or ["it said nothing"]
             raise InputError(f"vela for {npu.accelerator} failed: {last[0]}")
         if not re.search(r"CPU operators = 0 ", said):
@@ -153,3 +138,26 @@ def summary(model: bytes, npu: Npu) -> Summary:
         with tables[0].open() as file:
             [row] = DictReader(file)
     return Summary(float(row["inference_time"]) * 1e6, float(row["sram_memory_used"]))
+
+
+def _run(path: Path, made: Path, npu: Npu) -> str:
+    """All that Vela prints; its files are in `made`, where it had no error."""
+    options = {
+        "--config": _CONFIGURATIONS,
+        "--accelerator-config": npu.accelerator,
+        "--system-config": npu.system,
+        "--memory-mode": npu.memory,
+        "--output-dir": str(made),
+    }
+    words = (word for option in options.items() for word in option)
+    try:
+        ran = subprocess.run(
+            [sys.executable, "-m", "ethosu.vela", str(path), *words],
+            capture_output=True,
+            text=True,
+            timeout=_LIMIT_S,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise InputError(f"vela for {npu.accelerator} took more than {_LIMIT_S} s") from None
+    return ran.stdout + ran.stderr

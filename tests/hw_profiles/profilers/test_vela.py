@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from hw_profiles.device import DeviceSpec, list_devices, load_device
+from hw_profiles.device import DeviceSpec, Npu, list_devices, load_device
 from hw_profiles.profilers import registry
-from hw_profiles.profilers.vela import Summary, Vela
+from hw_profiles.profilers.vela import Summary, Vela, summary
 from nas.testing.device_suite import SPACE, DeviceSuite
 from search_spaces.errors import InputError
 from search_spaces.ir.builder import Builder
@@ -80,3 +80,10 @@ def test_a_missing_extra_is_told_with_the_command(monkeypatch: pytest.MonkeyPatc
 def test_a_device_without_an_npu_is_refused() -> None:
     with pytest.raises(InputError, match="npu: missing"):
         Vela(SMALLER.model_copy(update={"npu": None}))
+
+
+def test_what_the_compiler_does_not_know_is_told_in_a_line() -> None:
+    pytest.importorskip("ethosu.vela")
+    npu = Npu(accelerator="ethos-u1-1", system="none", memory="none", source="")
+    with pytest.raises(InputError, match=r"vela for ethos-u1-1 failed: .*ethos-u1-1"):
+        summary(b"", npu)
