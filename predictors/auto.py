@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Float64, Int
 
-from predictors.base import MacsOf, Prediction
+from predictors.base import Extra, MacsOf, Prediction
 from predictors.boosting import Boosting
 from predictors.feature_predictor import FeaturePredictor, Model
 from predictors.gaussian_process import GaussianProcess
@@ -55,6 +55,7 @@ class Auto(FeaturePredictor[AutoModel]):
         seed: of the held-out choice, the folds, and of the predictors.
         macs: MACs of architectures, for the baseline in the report.
         holdout: share of the labelled architectures that only the report's models don't see.
+        extra: further features for the process and the trees.
     """
 
     type = "auto"
@@ -65,10 +66,11 @@ class Auto(FeaturePredictor[AutoModel]):
         seed: int = 0,
         macs: MacsOf | None = None,
         holdout: float = 0.2,
+        extra: Extra | None = None,
     ) -> None:
         super().__init__(space, seed, macs, holdout)
-        self._process = GaussianProcess(space, seed)
-        self._trees = Boosting(space, seed)
+        self._process = GaussianProcess(space, seed, extra=extra)
+        self._trees = Boosting(space, seed, extra=extra)
         self._ridge = Ridge(space, seed)
 
     def features(self, archs: Archs) -> Float64[np.ndarray, "n k"]:

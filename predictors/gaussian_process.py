@@ -15,7 +15,7 @@ from jaxtyping import Float, Float64, Int
 from threadpoolctl import threadpool_limits
 
 from predictors import matern
-from predictors.base import MacsOf, Prediction
+from predictors.base import Extra, MacsOf, Prediction
 from predictors.calibration import least_std, scale_90
 from predictors.descriptors import descriptors_of
 from predictors.feature_predictor import FeaturePredictor
@@ -62,10 +62,11 @@ class ProcessModel:
 
     def predict(self, x: Float[np.ndarray, "q f"]) -> Prediction:
         """Estimates and spread for rows of features."""
-        mean, variance = np.empty(len(x)), np.empty(len(x))
-        from scipy.linalg.blas import strmm
+        from scipy.linalg import get_blas_funcs
 
+        mean, variance = np.empty(len(x)), np.empty(len(x))
         labelled, root = self.x.astype(np.float32), self.root.astype(np.float32)
+        multiply: Any = get_blas_funcs("trmm", (root,))
         own = self.hyper.signal + 1 + np.square(x) @ self.linear * self.hyper.slope
         chunk = max(_IN_CACHE // len(labelled), 16)
         for start in range(0, len(x), chunk):
@@ -74,7 +75,7 @@ class ProcessModel:
             k = matern.covariance(self.hyper, rows, labelled, self.groups, self.linear)
             mean[part] = k @ self.weights
             # Half the work of k @ root: what is below the diagonal is not multiplied.
-            known = strmm(1.0, root.T, k.T, lower=True, overwrite_b=True)
+            known = multiply(1.0, root.T, k.T, lower=True, overwrite_b=True)
             variance[part] = own[part] - np.einsum("ij,ij->j", known, known)
         std = np.sqrt(np.maximum(variance, 0) + self.hyper.noise)
         raw = self.warp.to_label_units(mean, std)
@@ -102,6 +103,7 @@ class GaussianProcess(FeaturePredictor[ProcessModel]):
         seed: of the held-out choice, and of the labels that the hyper-parameters are fitted to.
         macs: MACs of architectures, for the baseline in the report.
         holdout: share of the labelled architectures that only the report's models don't see.
+        extra: further features, a group of their own with a linear part.
     """
 
     type = "gaussian_process"
@@ -112,13 +114,24 @@ class GaussianProcess(FeaturePredictor[ProcessModel]):
         seed: int = 0,
         macs: MacsOf | None = None,
         holdout: float = 0.2,
+        extra: Extra | None = None,
     ) -> None:
         super().__init__(space, seed, macs, holdout)
         self._scaling = scaling_of(space)
+        self._extra = extra
+        self._groups, self._linear = self._scaling.groups, self._scaling.linear
+        if extra is not None:
+            own = np.full(len(extra.names), self._groups.max() + 1)
+            self._groups = np.concatenate([self._groups, own])
+            self._linear = np.concatenate([self._linear, np.ones(len(own))])
 
     def features(self, archs: Archs) -> Float64[np.ndarray, "n f"]:
         """The descriptors, each group of them with unit variance over the space."""
-        return self._scaling(archs)
+        scaled = self._scaling(archs)
+        if self._extra is None:
+            return scaled
+        more = self._extra(archs) / len(self._extra.names) ** 0.5
+        return np.concatenate([scaled, more], axis=1)
 
     def fit_model(
         self,
@@ -134,7 +147,7 @@ class GaussianProcess(FeaturePredictor[ProcessModel]):
         x = np.asarray(x, np.float64)
         if np.all(y == y[0]):
             flat = Warp(np.array([-1.0, 1.0]), np.array([y[0], y[0]]))
-            hyper = matern.Hyperparameters(1.0, 1.0, 1.0, np.ones(len(set(self._scaling.groups))))
+            hyper = matern.Hyperparameters(1.0, 1.0, 1.0, np.ones(len(set(self._groups))))
             return self._condition(x, np.zeros(len(y)), hyper, flat, least_std(y))
         # Threads that wait for one another cost more than such small matrices take.
         with threadpool_limits(1, "blas"):
@@ -150,7 +163,7 @@ class GaussianProcess(FeaturePredictor[ProcessModel]):
         best = None
         for fit_scale in (linear_warp, rank_warp):
             z = fit_scale(y)[1]
-            hyper = matern.fit(x[chosen], z[chosen], self._scaling.groups, self._scaling.linear)
+            hyper = matern.fit(x[chosen], z[chosen], self._groups, self._linear)
             unseen = self._unseen(x, y, fold, hyper, fit_scale)
             tau = kendall_tau(y, unseen.mean)
             if best is None or tau > best[0]:
@@ -190,7 +203,7 @@ class GaussianProcess(FeaturePredictor[ProcessModel]):
         """The process given the scores of labelled rows, its spread not yet calibrated."""
         from scipy.linalg import cholesky, solve_triangular
 
-        fixed = (self._scaling.groups, self._scaling.linear)
+        fixed = (self._groups, self._linear)
         covariance = matern.covariance(hyper, x, x, *fixed)
         lower = cholesky(covariance + hyper.noise * np.eye(len(z)), lower=True)
         root = solve_triangular(lower, np.eye(len(z)), lower=True).T
