@@ -141,6 +141,7 @@ class Controller:
             self.experiment.seed,
             macs=lambda archs: blocks.total(blocks.macs, archs),
             holdout=config.holdout,
+            **self.bench.extra_features,
         )
         table = self.store.trials("label")
         report = predictor.fit(np.array(table["arch"].tolist()), table["accuracy"].to_numpy())

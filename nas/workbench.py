@@ -19,6 +19,7 @@ from hw_profiles.table import LatencyTable
 from hw_profiles.worklist import blocks_on
 from nas.config.schema import Experiment
 from nas.costs import Costs
+from nas.data.augment import normalise
 from nas.data.dataset import Dataset
 from nas.data.registry import load as load_data
 from nas.supernet.checkpoint import Checkpoints
@@ -32,6 +33,9 @@ from search_spaces.ir.elastic import cut
 from search_spaces.ir.graph import Graph
 from search_spaces.ir.passes import fold_batchnorm, fold_params
 from search_spaces.space import SearchSpace
+
+# Training images that untrained networks are judged on.
+_PROXY_IMAGES = 32
 
 
 @dataclass(frozen=True)
@@ -143,7 +147,22 @@ class Workbench:
     @cached_property
     def predictor(self) -> Predictor:
         """The fitted accuracy predictor."""
-        return registry.load(self.predictor_folder, self.space)
+        return registry.load(self.predictor_folder, self.space, **self.extra_features)
+
+    @cached_property
+    def extra_features(self) -> Mapping[str, Any]:
+        """What the accuracy predictor sees beside the architectures, as its parameter."""
+        names = self.experiment.predictors.accuracy.zero_cost
+        if not names:
+            return {}
+        from predictors.zero_cost import ZeroCost
+
+        data, seed = self.data, self.experiment.seed
+        mean, std = jax.numpy.asarray(data.mean), jax.numpy.asarray(data.std)
+        images = jax.numpy.asarray(data.train.images[:_PROXY_IMAGES])
+        images = np.asarray(normalise(images, mean, std))
+        labels = data.train.labels[:_PROXY_IMAGES]
+        return {"extra": ZeroCost(self.space, names, images, labels, seed)}
 
     @property
     def predictor_folder(self) -> Path:

@@ -6,13 +6,12 @@ few dozen labels they order worse than the best one alone, at hundreds hardly be
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Float64, Int
 
-from predictors.base import Prediction
+from predictors.base import Extra, MacsOf, Prediction
 from predictors.boosting import Boosting
 from predictors.feature_predictor import FeaturePredictor, Model
 from predictors.gaussian_process import GaussianProcess
@@ -20,7 +19,7 @@ from predictors.labels import folds
 from predictors.metrics import kendall_tau
 from predictors.ridge import Ridge
 from predictors.ridge_regression import fit_ridge
-from search_spaces.space import Archs
+from search_spaces.space import Archs, SearchSpace
 
 _FOLDS = 5
 # By how much another one's Kendall's tau must be larger than the process's: less is luck.
@@ -49,21 +48,30 @@ class AutoModel:
 
 
 class Auto(FeaturePredictor[AutoModel]):
-    """Gaussian process on descriptors, boosted trees or ridge: what orders unseen labels best."""
+    """Gaussian process on descriptors, boosted trees or ridge, whichever orders unseen labels best.
+
+    Args:
+        space: where the architectures come from.
+        seed: of the held-out choice, the folds, and of the predictors.
+        macs: MACs of architectures, for the baseline in the report.
+        holdout: share of the labelled architectures that only the report's models don't see.
+        extra: further features for the process and the trees.
+    """
 
     type = "auto"
 
-    @cached_property
-    def _process(self) -> GaussianProcess:
-        return GaussianProcess(self.space, self.seed)
-
-    @cached_property
-    def _trees(self) -> Boosting:
-        return Boosting(self.space, self.seed)
-
-    @cached_property
-    def _ridge(self) -> Ridge:
-        return Ridge(self.space, self.seed)
+    def __init__(
+        self,
+        space: SearchSpace,
+        seed: int = 0,
+        macs: MacsOf | None = None,
+        holdout: float = 0.2,
+        extra: Extra | None = None,
+    ) -> None:
+        super().__init__(space, seed, macs, holdout)
+        self._process = GaussianProcess(space, seed, extra=extra)
+        self._trees = Boosting(space, seed, extra=extra)
+        self._ridge = Ridge(space, seed)
 
     def features(self, archs: Archs) -> Float64[np.ndarray, "n k"]:
         """The architectures themselves: each predictor has features of its own."""

@@ -6,12 +6,26 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Float, Num
+from jaxtyping import Float, Float64, Num
 
 from predictors.report import FitReport
 from search_spaces.space import Archs, SearchSpace
 
 MacsOf = Callable[[Archs], Num[np.ndarray, " n"]]
+
+
+class Extra(Protocol):
+    """Features beyond what architectures are made of, with about unit variance each.
+
+    Args:
+        names: of the columns.
+    """
+
+    names: tuple[str, ...]
+
+    def __call__(self, archs: Archs) -> Float64[np.ndarray, "n e"]:
+        """A row an architecture."""
+        ...
 
 
 @dataclass(frozen=True)

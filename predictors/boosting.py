@@ -12,13 +12,13 @@ import numpy as np
 from jaxtyping import Float, Float64, Int
 from threadpoolctl import threadpool_limits
 
-from predictors.base import Prediction
+from predictors.base import Extra, MacsOf, Prediction
 from predictors.calibration import least_std, scale_90
 from predictors.descriptors import descriptors_of
 from predictors.feature_predictor import FeaturePredictor
 from predictors.labels import folds
 from predictors.metrics import kendall_tau
-from search_spaces.space import Archs
+from search_spaces.space import Archs, SearchSpace
 
 _FOLDS = 5
 
@@ -53,13 +53,35 @@ class BoostedModel:
 
 
 class Boosting(FeaturePredictor[BoostedModel]):
-    """Gradient-boosted trees on the descriptors, with one spread for all architectures."""
+    """Gradient-boosted trees on the descriptors, with one spread for all architectures.
+
+    Args:
+        space: where the architectures come from; it must draw its networks.
+        seed: of the held-out choice and of the folds.
+        macs: MACs of architectures, for the baseline in the report.
+        holdout: share of the labelled architectures that only the report's models don't see.
+        extra: further features.
+    """
 
     type = "boosting"
 
+    def __init__(
+        self,
+        space: SearchSpace,
+        seed: int = 0,
+        macs: MacsOf | None = None,
+        holdout: float = 0.2,
+        extra: Extra | None = None,
+    ) -> None:
+        super().__init__(space, seed, macs, holdout)
+        self._extra = extra
+
     def features(self, archs: Archs) -> Float64[np.ndarray, "n f"]:
         """The descriptors as they are: trees don't mind units."""
-        return descriptors_of(self.space)(archs)
+        described = descriptors_of(self.space)(archs)
+        if self._extra is None:
+            return described
+        return np.concatenate([described, self._extra(archs)], axis=1)
 
     def fit_model(
         self,

@@ -14,15 +14,15 @@ from jaxtyping import Float, Float64, Int
 from threadpoolctl import threadpool_limits
 
 from predictors import matern
-from predictors.base import Prediction
+from predictors.base import Extra, MacsOf, Prediction
 from predictors.calibration import least_std, scale_90
 from predictors.feature_predictor import FeaturePredictor
 from predictors.labels import folds
 from predictors.metrics import kendall_tau
 from predictors.process import Process, condition
-from predictors.scaling import Scaling, scaling_of
+from predictors.scaling import scaling_of
 from predictors.warp import FitScale, Warp, linear_warp, rank_warp
-from search_spaces.space import Archs
+from search_spaces.space import Archs, SearchSpace
 
 # Labels that the hyper-parameters are fitted to; all of them are used for estimates.
 _MOST_FITTED = 300
@@ -65,17 +65,42 @@ class ProcessModel:
 
 
 class GaussianProcess(FeaturePredictor[ProcessModel]):
-    """Gaussian process with a Matérn kernel on the descriptors, and a linear part."""
+    """Gaussian process with a Matérn kernel on the descriptors, and a linear part.
+
+    Args:
+        space: where the architectures come from; it must draw its networks.
+        seed: of the held-out choice, and of the labels that the hyper-parameters are fitted to.
+        macs: MACs of architectures, for the baseline in the report.
+        holdout: share of the labelled architectures that only the report's models don't see.
+        extra: further features, a group of their own with a linear part.
+    """
 
     type = "gaussian_process"
 
-    @property
-    def _scaling(self) -> Scaling:
-        return scaling_of(self.space)
+    def __init__(
+        self,
+        space: SearchSpace,
+        seed: int = 0,
+        macs: MacsOf | None = None,
+        holdout: float = 0.2,
+        extra: Extra | None = None,
+    ) -> None:
+        super().__init__(space, seed, macs, holdout)
+        self._scaling = scaling_of(space)
+        self._extra = extra
+        self._groups, self._linear = self._scaling.groups, self._scaling.linear
+        if extra is not None:
+            own = np.full(len(extra.names), self._groups.max() + 1)
+            self._groups = np.concatenate([self._groups, own])
+            self._linear = np.concatenate([self._linear, np.ones(len(own))])
 
     def features(self, archs: Archs) -> Float64[np.ndarray, "n f"]:
         """The descriptors, each group of them with unit variance over the space."""
-        return self._scaling(archs)
+        scaled = self._scaling(archs)
+        if self._extra is None:
+            return scaled
+        more = self._extra(archs) / len(self._extra.names) ** 0.5
+        return np.concatenate([scaled, more], axis=1)
 
     def fit_model(
         self,
@@ -91,7 +116,7 @@ class GaussianProcess(FeaturePredictor[ProcessModel]):
         x = np.asarray(x, np.float64)
         if np.all(y == y[0]):
             flat = Warp(np.array([-1.0, 1.0]), np.array([y[0], y[0]]))
-            hyper = matern.Hyperparameters(1.0, 1.0, 1.0, np.ones(len(set(self._scaling.groups))))
+            hyper = matern.Hyperparameters(1.0, 1.0, 1.0, np.ones(len(set(self._groups))))
             return ProcessModel(self._condition(x, np.zeros(len(y)), hyper), flat, least_std(y))
         # Threads that wait for one another cost more than such small matrices take.
         with threadpool_limits(1, "blas"):
@@ -107,7 +132,7 @@ class GaussianProcess(FeaturePredictor[ProcessModel]):
         best = None
         for fit_scale in (linear_warp, rank_warp):
             z = fit_scale(y)[1]
-            hyper = matern.fit(x[chosen], z[chosen], self._scaling.groups, self._scaling.linear)
+            hyper = matern.fit(x[chosen], z[chosen], self._groups, self._linear)
             unseen = self._unseen(x, y, fold, hyper, fit_scale)
             tau = kendall_tau(y, unseen.mean)
             if best is None or tau > best[0]:
@@ -141,7 +166,7 @@ class GaussianProcess(FeaturePredictor[ProcessModel]):
         z: Float64[np.ndarray, " n"],
         hyper: matern.Hyperparameters,
     ) -> Process:
-        return condition(x, z, self._scaling.groups, self._scaling.linear, hyper)
+        return condition(x, z, self._groups, self._linear, hyper)
 
     def read_model(self, arrays: Mapping[str, np.ndarray]) -> ProcessModel:
         """The model of stored arrays."""

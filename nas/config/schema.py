@@ -104,6 +104,21 @@ class AccuracyPredictorConfig(BaseModel):
     holdout: float = Field(
         default=0.2, gt=0, lt=1, description="Share of the samples that only the report sees."
     )
+    zero_cost: tuple[
+        Literal["fisher", "grad_norm", "grasp", "jacob_cov", "naswot", "snip", "synflow", "zen"],
+        ...,
+    ] = Field(
+        default=(),
+        description="Figures of untrained networks that it sees as well; every network that is "
+        "estimated then costs some gradients.",
+    )
+
+    @model_validator(mode="after")
+    def _sees_features(self) -> Self:
+        if self.zero_cost and self.type in ("mlp_ensemble", "ridge"):
+            message = f"{self.type} sees choices only; leave it out, or take type: auto"
+            raise _located([(("zero_cost",), message)])
+        return self
 
 
 class PredictorsConfig(BaseModel):

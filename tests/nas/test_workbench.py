@@ -1,0 +1,37 @@
+import numpy as np
+import pytest
+from pydantic import ValidationError
+
+from nas.config.loader import parse
+from nas.config.schema import Experiment
+from nas.workbench import Workbench
+
+_EXPERIMENT = {
+    "name": "small",
+    "space": {"type": "nasbench_macro", "resolution": [8], "channels": 1, "classes": 10},
+    "data": {"type": "digits"},
+    "supernet": {"epochs": 1},
+    "devices": ["cpu"],
+    "objectives": [{"metric": "accuracy"}],
+}
+
+
+def _experiment(**accuracy):
+    return parse({**_EXPERIMENT, "predictors": {"accuracy": accuracy}})
+
+
+def test_proxies_are_made_of_the_runs_own_images(tmp_path):
+    experiment = _experiment(zero_cost=["synflow", "naswot"])
+    assert isinstance(experiment, Experiment)
+    extra = Workbench(experiment, tmp_path).extra_features["extra"]
+    assert extra.names == ("synflow", "naswot")
+    assert extra._images.shape == (32, 8, 8, 1)
+    assert abs(np.mean(extra._images)) < 0.2
+    plain = _experiment()
+    assert isinstance(plain, Experiment)
+    assert Workbench(plain, tmp_path).extra_features == {}
+
+
+def test_predictors_of_choices_alone_take_no_proxies():
+    with pytest.raises(ValidationError, match="ridge sees choices only"):
+        _experiment(type="ridge", zero_cost=["snip"])
