@@ -39,7 +39,7 @@ class PatchedBlocks(BlockMap):
         plain: the same space's blocks without patches.
 
     Raises:
-        InputError: a block that may run in patches depends on too many knobs, or has no map to cut.
+        InputError: a block that may run in patches depends on too many knobs.
     """
 
     def __init__(self, plain: BlockMap) -> None:  # pyright: ignore[reportMissingSuperCall]

@@ -70,7 +70,9 @@ def export(
     if "arena_bytes" in model:
         micro = model.get("tensorflow_lite_micro_arena_bytes")
         beside = f"; TensorFlow Lite Micro takes {micro:,}" if micro else ""
-        typer.echo(f"arena of our plan: {model['arena_bytes']:,} bytes{beside}")
+        n = model.get("patches", 1)
+        cut = f", in {n} x {n} patches" if n > 1 else ""
+        typer.echo(f"arena of our plan{cut}: {model['arena_bytes']:,} bytes{beside}")
     if model.get("checked_on"):
         typer.echo(f"machine code made the expected bytes on: {model['checked_on']}")
     for device, figures in report.latency.items():
