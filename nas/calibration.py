@@ -69,7 +69,7 @@ def activation_ranges(
             part = channels_first(images[first : first + _IMAGES])
             made = dict(zip(shown, opened.run(shown, {image: part}), strict=True))
             for name in names:
-                values = made.get(name, part)
+                values = np.asarray(made.get(name, part))
                 low[name] = min(low[name], float(values.min()))
                 high[name] = max(high[name], float(values.max()))
     return {name: (low[name], high[name]) for name in names}

@@ -1,15 +1,22 @@
 """`nas profile`: measure what a space needs on a device, and check the table."""
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from nas.cli.check import Overrides
 from nas.cli.output import AsJson, print_json
+from search_spaces.errors import InputError
 
 if TYPE_CHECKING:
+    from hw_profiles.device import DeviceSpec
+    from hw_profiles.estimate import BoundTable
+    from hw_profiles.table import LatencyTable
+    from hw_profiles.transferred import TransferredCosts
+    from hw_profiles.validate import ValidationReport
+    from nas.log import Log
     from search_spaces.space import Archs, SearchSpace
 
 Space = Annotated[
@@ -54,6 +61,13 @@ From = Annotated[
         help="With --few: devices that know the space, by a table or by published latencies.",
     ),
 ]
+Batch = Annotated[
+    str,
+    typer.Option(
+        metavar="N,N,…",
+        help="Batch sizes instead of the device's own: a table of each, and their throughput.",
+    ),
+]
 Again = Annotated[bool, typer.Option("--again", help="Measure all anew, not only what is missing.")]
 
 
@@ -62,6 +76,7 @@ def profile(
     device: Device,
     overrides: Overrides = None,
     validate: Validate = 0,
+    batch: Batch = "",
     again: Again = False,
     few: Few = 0,
     sources: From = "",
@@ -75,17 +90,17 @@ def profile(
     A space by name takes parameters from `--set`, e.g. --set resolution=[24,28,32].
     """
     from hw_profiles.device import load_device
-    from hw_profiles.profile import profile as measure
-    from hw_profiles.table import table_path, unquiet
-    from hw_profiles.validate import validate as compare
-    from hw_profiles.worklist import blocks_on
+    from hw_profiles.throughput import images_per_s
     from nas.cli import elsewhere
     from nas.log import Log
-    from search_spaces.ir.blocks import BlockMap
 
     spec = load_device(device)
     searched, archs = find_space(space, overrides or ())
     others = _others(few, sources, again)
+    if batch and (export_worklist is not None or import_results is not None):
+        raise InputError(
+            "--batch: is for devices that are measured here; set `batch` in device.yaml"
+        )
     if export_worklist is not None:
         if few:
             from nas.few_shot import wanted
@@ -99,66 +114,137 @@ def profile(
         elsewhere.import_results(searched, spec, import_results, as_json)
         return
     with Log() as log:
+        asked = _Asked(few, others, seed, again, validate)
+        found = [_measured(searched, one, asked, log) for one in _batches(spec, batch)]
+    rates = {
+        size: images_per_s(one.bound, size, seed)
+        for one in found
+        if batch and (size := one.spec.batch)
+    }
+    if as_json:
+        facts = [one.facts() for one in found]
+        print_json({"batches": facts, "images_per_s": rates} if batch else facts[0])
+        return
+    for one in found:
+        typer.echo("\n".join(one.lines()))
+    if batch:
+        typer.echo(f"{'batch':>8}" + "".join(f"{name:>12}" for name in next(iter(rates.values()))))
+        for size, row in rates.items():
+            typer.echo(f"{size:8}" + "".join(f"{rate:12.1f}" for rate in row.values()))
+        typer.echo(f"images a second of networks of {searched.name}, estimated from blocks")
 
-        def watch(done: int, total: int, eta_s: float, label: str) -> None:
-            log.progress(f"profile {spec.id}", done, total, f"{eta_s:.0f} s left, {label}")
 
-        if few:
-            from nas.few_shot import measure_few
+@dataclass(frozen=True)
+class _Asked:
+    """Options of the command."""
 
-            table = measure_few(searched, spec, others, few, seed=seed, progress=watch)
-        else:
-            table = measure(searched, spec, seed=seed, progress=watch, only_missing=not again)
-        for warning in (*table.warnings, *unquiet(table)):
-            log(warning)
-        bound = table.bind(searched, blocks_on(spec, BlockMap(searched)))
-        facts = {
-            "table": str(table_path(spec)),
-            "space": searched.name,
-            "device": spec.id,
+    few: int
+    others: list[str]
+    seed: int
+    again: bool
+    validate: int
+
+
+@dataclass(frozen=True)
+class _Found:
+    """A device's table of a space, and its validation."""
+
+    spec: "DeviceSpec"
+    table: "LatencyTable"
+    bound: "BoundTable"
+    report: "ValidationReport | None"
+
+    @property
+    def learned(self) -> "TransferredCosts | None":
+        transferred = self.bound.source == "transferred"
+        return self.table.transferred(self.bound.space) if transferred else None
+
+    def facts(self) -> dict[str, Any]:
+        from hw_profiles.table import table_path
+
+        bound, learned, report = self.bound, self.learned, self.report
+        facts: dict[str, Any] = {
+            "table": str(table_path(self.spec)),
+            "space": bound.space.name,
+            "device": self.spec.id,
+            "batch": self.spec.batch,
             "blocks": len(bound.keys),
             "networks": bound.correction.n,
             "source": bound.source,
             "correction": asdict(bound.correction),
         }
-        learned = table.transferred(searched) if bound.source == "transferred" else None
         if learned is not None:
             facts |= {"from": list(learned.sources), "doubts": list(learned.doubts)}
-        report = None
-        if validate:
-            report = compare(searched, spec, table, validate, seed=seed + 1, progress=watch)
-    if as_json:
         if report is not None:
             numbers = ("mape", "worst", "spearman", "coverage", "noise_floor", "noisy")
+            numbers += ("shift", "mape_shifted")
             facts["validation"] = {name: getattr(report, name) for name in numbers}
-        print_json(facts)
-        return
-    correction = bound.correction
-    if learned is not None:
-        others = "; ".join(learned.sources) or "architectures alone"
-        typer.echo(
-            f"{facts['table']}: all {len(bound.keys)} blocks of {searched.name} transferred from "
-            f"{learned.networks} measured networks and {others}"
-        )
-        typer.echo(
-            f"left-out error {learned.error:.2%}, 90 % interval +-{learned.interval:.2%}"
-            + ("; not to be trusted: see the log" if learned.doubts else "")
-        )
-        if report is not None:
-            typer.echo(str(report))
-        return
-    typer.echo(f"{facts['table']}: all {len(bound.keys)} blocks of {searched.name} {bound.source}")
-    typer.echo(
-        f"correction from {correction.n} whole networks: left-out error {correction.error:.2%}, "
-        f"90 % interval +-{correction.interval:.2%}"
-    )
-    if report is not None:
-        typer.echo(str(report))
+        return facts
+
+    def lines(self) -> list[str]:
+        from hw_profiles.table import table_path
+
+        bound, learned = self.bound, self.learned
+        where = f"{table_path(self.spec)}: all {len(bound.keys)} blocks of {bound.space.name}"
+        last = [] if self.report is None else [str(self.report)]
+        if learned is not None:
+            others = "; ".join(learned.sources) or "architectures alone"
+            return [
+                f"{where} transferred from {learned.networks} measured networks and {others}",
+                f"left-out error {learned.error:.2%}, 90 % interval +-{learned.interval:.2%}"
+                + ("; not to be trusted: see the log" if learned.doubts else ""),
+                *last,
+            ]
+        correction = bound.correction
+        return [
+            f"{where} {bound.source}",
+            f"correction from {correction.n} whole networks: left-out error "
+            f"{correction.error:.2%}, 90 % interval +-{correction.interval:.2%}",
+            *last,
+        ]
+
+
+def _measured(space: "SearchSpace", spec: "DeviceSpec", asked: _Asked, log: "Log") -> _Found:
+    from hw_profiles.profile import profile as measure
+    from hw_profiles.table import table_path, unquiet
+    from hw_profiles.validate import validate
+    from hw_profiles.worklist import blocks_on
+    from search_spaces.ir.blocks import BlockMap
+
+    def watch(done: int, total: int, eta_s: float, label: str) -> None:
+        log.progress(f"profile {spec.id}", done, total, f"{eta_s:.0f} s left, {label}")
+
+    seed = asked.seed
+    if asked.few:
+        from nas.few_shot import measure_few
+
+        table = measure_few(space, spec, asked.others, asked.few, seed=seed, progress=watch)
+    else:
+        table = measure(space, spec, seed=seed, progress=watch, only_missing=not asked.again)
+    for warning in (*table.warnings, *unquiet(table)):
+        log(warning)
+    bound, report = table.bind(space, blocks_on(spec, BlockMap(space))), None
+    if asked.validate:
+        report = validate(space, spec, table, asked.validate, seed=seed + 1, progress=watch)
+        if report.shift is not None:
+            table.shifted(report.shift).save(table_path(spec))
+    return _Found(spec, table, bound, report)
+
+
+def _batches(spec: "DeviceSpec", batch: str) -> "list[DeviceSpec]":
+    """The device with each of the batch sizes; as it is where none is given."""
+    if not batch:
+        return [spec]
+    if spec.kind == "mcu":
+        raise InputError(f"--batch: {spec.id!r} takes one example at a time")
+    sizes = [text.strip() for text in batch.split(",")]
+    if not all(size.isdecimal() and int(size) for size in sizes):
+        raise InputError(f"--batch {batch}: must be whole numbers above 0, as in --batch 1,8,32")
+    wanted = sorted({int(size) for size in sizes})
+    return [spec.model_copy(update={"batch": size}) for size in wanted]
 
 
 def _others(few: int, sources: str, again: bool) -> list[str]:
-    from search_spaces.errors import InputError
-
     if sources and not few:
         raise InputError("--from: needs --few N, the number of networks to measure")
     if few and again:
@@ -175,7 +261,6 @@ def find_space(
         The space, and the verified networks of a run.
     """
     from search_spaces import registry
-    from search_spaces.errors import InputError
 
     if name.endswith((".yaml", ".yml")) or Path(name).is_file():
         from nas.config import load

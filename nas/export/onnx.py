@@ -104,6 +104,6 @@ def session(data: bytes) -> onnxruntime.InferenceSession:
     return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
 
 
-def channels_first(images: Images) -> Float32[np.ndarray, "n c h w"]:
-    """Images as the file takes them."""
-    return np.ascontiguousarray(images.transpose(0, 3, 1, 2))
+def channels_first(inputs: Float32[np.ndarray, "n ..."]) -> Float32[np.ndarray, "n ..."]:
+    """Images, or vectors, as the file takes them."""
+    return np.ascontiguousarray(np.moveaxis(inputs, -1, 1))
