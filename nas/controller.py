@@ -34,6 +34,7 @@ from search_spaces.files import write_json, write_text
 # Architectures among which each one to label is chosen.
 _CANDIDATES = 10
 _LABEL_BATCH = 16
+STAGES = ("profile", "train", "label", "fit", "search", "verify", "export", "report")
 
 
 def run(experiment: Experiment, store: RunStore, log: Log, workers: int = 0) -> None:
@@ -49,7 +50,7 @@ def run(experiment: Experiment, store: RunStore, log: Log, workers: int = 0) -> 
         InputError: the data, a device or a constraint does not fit; nothing that was done is lost.
     """
     controller = Controller(Workbench(experiment, store.folder), store, log, workers)
-    for name in ("profile", "train", "label", "fit", "search", "verify", "export", "report"):
+    for name in STAGES:
         controller.stage(name)
 
 
