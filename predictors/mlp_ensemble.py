@@ -8,13 +8,14 @@ to catch up with it.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
 import jax
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 from jaxtyping import Float, Float32, Float64, Int
+from threadpoolctl import ThreadpoolController
 
 from predictors.base import MacsOf, Prediction
 from predictors.calibration import least_std, scale_90
@@ -76,10 +77,13 @@ class EnsembleModel:
     def predict(self, x: Float[np.ndarray, "n f"]) -> Prediction:
         """Estimates and spread for rows of features."""
         x = x.astype(np.float32, copy=False)
-        outputs = self._members.evaluate(x).astype(np.float64)
-        members = outputs * self.unit + self.ridge.offset
         weights, constant = self._linear
-        ridge = (x @ weights).astype(np.float64) + constant
+        # Threads of BLAS spin while they wait for one another: with few rows in turns with other
+        # work they cost more than they bring, and on a busy machine many times as much.
+        with _blas().limit(limits=1, user_api="blas"):
+            outputs = self._members.evaluate(x).astype(np.float64)
+            ridge = (x @ weights).astype(np.float64) + constant
+        members = outputs * self.unit + self.ridge.offset
         mean = ridge + self.mix * (members.mean(0) - ridge)
         return Prediction(mean, self.spread.std(_disagreement(members, ridge)))
 
@@ -241,6 +245,12 @@ def _calibrate(
     share = min(_SHARES, key=misfit)
     scale = scale_90(residuals, np.sqrt(_mix(disagreement, typical, share)))
     return mix, Spread(share, typical, scale, least_std(y))
+
+
+@cache
+def _blas() -> ThreadpoolController:
+    """Looks for the libraries once: that takes milliseconds."""
+    return ThreadpoolController()
 
 
 def _mix(

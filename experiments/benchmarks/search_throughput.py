@@ -3,12 +3,12 @@
     python -m experiments.benchmarks.search_throughput
 
 The problem is the same for all: the space mobilenet_v3, accuracy from an ensemble of MLPs (fitted
-to labels made from MACs and choices: what they say does not matter here), latency from a table of
-blocks; population 512, 200 generations. pymoo runs NSGA2 with its integer operators and duplicate
-removal. Optuna's NSGAIISampler is timed on fewer trials. Ours and pymoo's take turns; medians of
-the seeds. `ratio` is ours by theirs. Hypervolumes are of all that each evaluated, up to the worst
-of both. Also: latencies of a million architectures on four devices, and one search of 100
-generations of 100 in a fresh process, with its compilations.
+to labels made from MACs and choices: what they say does not matter here), costs as a run asks for
+them, the latency from a table of blocks; population 512, 200 generations. pymoo runs NSGA2 with its
+integer operators and duplicate removal. Optuna's NSGAIISampler is timed on fewer trials. Ours and
+pymoo's take turns; medians of the seeds. `ratio` is ours by theirs. Hypervolumes are of all that
+each evaluated, up to the worst of both. Also: latencies of a million architectures on four devices,
+and one search of 100 generations of 100 in a fresh process, with its compilations.
 
 `per_cpu_second` counts the seconds that the process computed in place of those that passed: on a
 machine that others use as well, the steadier figure.

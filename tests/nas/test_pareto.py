@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from nas.pareto import (
+    by_front,
     crowding_distance,
     hypervolume,
     mean_hypervolume,
@@ -39,6 +40,12 @@ def test_front_of_more_points_than_a_chunk() -> None:
     weakly = (F[:, None] <= F[None]).all(-1)
     expected = ~(weakly & ~weakly.T).any(axis=0)
     assert np.array_equal(nondominated(F), expected)
+
+
+@given(matrices(2))
+def test_order_by_front_is_stable(F: np.ndarray) -> None:
+    ranks = F[:, 1].astype(int)
+    assert np.array_equal(by_front(ranks, F[:, 0]), np.lexsort((F[:, 0], ranks)))
 
 
 @given(matrices(2), st.integers(0, 1000))

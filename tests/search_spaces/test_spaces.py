@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
 import pytest
 
 from nas.testing.space_suite import SpaceSuite
@@ -167,3 +168,15 @@ def test_every_registered_space_is_tested():
     tested = {suite.space.name for suite in SpaceSuite.__subclasses__()}
     # tests/search_spaces/test_choices.py has those of the one without networks.
     assert set(registry.names()) - {"choices"} <= tested
+
+
+def test_what_is_read_is_the_same_without_a_table_of_settings(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    table, none = create("mobilenet_v3"), create("mobilenet_v3")
+    archs = np.random.default_rng(0).integers(0, table.cardinality[None], (200, len(table.knobs)))
+    looked_up = table.active(archs)
+    monkeypatch.setattr("search_spaces.space._MOST_SETTINGS", 0)
+    assert none._looked_up is None
+    assert np.array_equal(none.active(archs), looked_up)
+    assert 0 < looked_up.sum() < looked_up.size

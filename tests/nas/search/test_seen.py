@@ -17,8 +17,10 @@ def test_is_a_set(space: BlockSpace, seed: int, n: int) -> None:
     rng = np.random.default_rng(seed)
     added, asked = space.sample(rng, n), space.sample(rng, 40)
     seen = Seen(space)
-    for part in np.array_split(added, 3):
-        seen.add(seen.codes(part))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("nas.search.seen._MOST_RECENT", 12)
+        for part in np.array_split(added, 3):
+            seen.add(seen.codes(part))
     rows = set(map(tuple, added.tolist()))
     assert len(seen) == len(rows)
     expected = [tuple(arch) in rows for arch in asked.tolist()]
