@@ -18,7 +18,7 @@ SPACE, SMALL = BlockSpace(), BlockSpace(blocks=4)
 class TestTPE(SearchSuite):
     costly = True
     # Made for few at a time.
-    compared = (8, 7, 30, 5)
+    compared = (4, 3, 20, 5)
 
     def make(self, space: SearchSpace, seed: int) -> OptunaSearch:
         return OptunaSearch(space, seed, sampler="tpe")
