@@ -41,6 +41,7 @@ _ZEN_STEP = 1e-2
 _TINY = 1e-30
 # Architectures that set the unit of each proxy.
 _SAMPLE = 32
+_FARTHEST = 5.0
 
 Images = Float[Array, "n h w c"]
 Labels = Int[Array, " n"]
@@ -242,7 +243,9 @@ class ZeroCost:
     def __call__(self, archs: Archs) -> Float64[np.ndarray, "n p"]:
         """A row an architecture, a column a proxy, centred and scaled by some random ones."""
         center, spread = self._scale
-        return (self.raw(archs) - center[None, :]) / spread[None, :]
+        scaled = (self.raw(archs) - center[None, :]) / spread[None, :]
+        # A network that computes nothing lies hundreds of units below all others.
+        return np.clip(scaled, -_FARTHEST, _FARTHEST)
 
     @cached_property
     def _scale(self) -> tuple[Float64[np.ndarray, " p"], Float64[np.ndarray, " p"]]:

@@ -182,7 +182,7 @@ def test_every_proxy_of_a_real_network_is_finite():
     space = registry.create("nasbench201", widths=(4, 8), cells=1, resolution=(8,))
     images = np.random.default_rng(1).standard_normal((4, 8, 8, 3)).astype(np.float32)
     proxies = ZeroCost(space, zero_cost.NAMES, images, np.arange(4))
-    found = proxies(space.sample(np.random.default_rng(0), 2))
+    found = proxies.raw(space.sample(np.random.default_rng(0), 2))
     assert found.shape == (2, len(zero_cost.NAMES))
     assert np.isfinite(found).all()
 
