@@ -117,9 +117,7 @@ def profile(
         asked = _Asked(few, others, seed, again, validate)
         found = [_measured(searched, one, asked, log) for one in _batches(spec, batch)]
     rates = {
-        size: images_per_s(one.bound, size, seed)
-        for one in found
-        if batch and (size := one.spec.batch)
+        one.spec.batch: images_per_s(one.bound, one.spec.batch, seed) for one in found if batch
     }
     if as_json:
         facts = [one.facts() for one in found]
