@@ -102,7 +102,7 @@ class Controller:
             self.log(line)
         costs.check_known(wanted)
         costs.check_reachable(self.experiment.constraints)
-        return {"blocks": len(self.bench.executors.blocks.keys)}
+        return {"blocks": max(len(table.keys) for table in costs.tables.values())}
 
     def train(self) -> dict[str, Any]:
         """Train the super-network, from its newest checkpoint on."""

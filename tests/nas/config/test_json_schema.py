@@ -15,7 +15,8 @@ def test_it_knows_keys_and_choices() -> None:
     assert {"name", "space", "data", "devices", "objectives"} <= set(schema["required"])
     assert schema["additionalProperties"] is False
     assert schema["$defs"]["SearchConfig"]["properties"]["type"]["enum"][4] == "nsga2"
-    assert set(schema["$defs"]["Constraint"]["properties"]) == {"metric", "device", "min", "max"}
+    keys = {"metric", "device", "min", "max", "probability"}
+    assert set(schema["$defs"]["Constraint"]["properties"]) == keys
 
 
 def test_check_tells_a_stale_file_from_a_current_one(

@@ -1,6 +1,7 @@
 import re
 from dataclasses import fields, replace
 from html.parser import HTMLParser
+from typing import Any
 
 import numpy as np
 import pytest
@@ -52,7 +53,7 @@ def data():
         ["network 1", "network 2", "network 3"],
     )
     names = [field.name for field in fields(Scores)]
-    scores = dict.fromkeys(names, 0.875)
+    scores: dict[str, Any] = dict.fromkeys(names, 0.875)
     scores["intervals"] = dict.fromkeys(names, (0.85, 0.9))
     return ReportData(
         name="digits <script>alert(1)</script>",
