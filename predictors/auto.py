@@ -6,12 +6,13 @@ few dozen labels they order worse than the best one alone, at hundreds hardly be
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Float64, Int
 
-from predictors.base import Extra, MacsOf, Prediction
+from predictors.base import Prediction
 from predictors.boosting import Boosting
 from predictors.feature_predictor import FeaturePredictor, Model
 from predictors.gaussian_process import GaussianProcess
@@ -19,7 +20,7 @@ from predictors.labels import folds
 from predictors.metrics import kendall_tau
 from predictors.ridge import Ridge
 from predictors.ridge_regression import fit_ridge
-from search_spaces.space import Archs, SearchSpace
+from search_spaces.space import Archs
 
 _FOLDS = 5
 # By how much another one's Kendall's tau must be larger than the process's: less is luck.
@@ -59,19 +60,19 @@ class Auto(FeaturePredictor[AutoModel]):
     """
 
     type = "auto"
+    sees_extra = True
 
-    def __init__(
-        self,
-        space: SearchSpace,
-        seed: int = 0,
-        macs: MacsOf | None = None,
-        holdout: float = 0.2,
-        extra: Extra | None = None,
-    ) -> None:
-        super().__init__(space, seed, macs, holdout)
-        self._process = GaussianProcess(space, seed, extra=extra)
-        self._trees = Boosting(space, seed, extra=extra)
-        self._ridge = Ridge(space, seed)
+    @cached_property
+    def _process(self) -> GaussianProcess:
+        return GaussianProcess(self.space, self.seed, extra=self.extra)
+
+    @cached_property
+    def _trees(self) -> Boosting:
+        return Boosting(self.space, self.seed, extra=self.extra)
+
+    @cached_property
+    def _ridge(self) -> Ridge:
+        return Ridge(self.space, self.seed)
 
     def features(self, archs: Archs) -> Float64[np.ndarray, "n k"]:
         """The architectures themselves: each predictor has features of its own."""

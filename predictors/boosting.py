@@ -12,13 +12,13 @@ import numpy as np
 from jaxtyping import Float, Float64, Int
 from threadpoolctl import threadpool_limits
 
-from predictors.base import Extra, MacsOf, Prediction
+from predictors.base import Prediction
 from predictors.calibration import least_std, scale_90
 from predictors.descriptors import descriptors_of
 from predictors.feature_predictor import FeaturePredictor
 from predictors.labels import folds
 from predictors.metrics import kendall_tau
-from search_spaces.space import Archs, SearchSpace
+from search_spaces.space import Archs
 
 _FOLDS = 5
 
@@ -64,24 +64,14 @@ class Boosting(FeaturePredictor[BoostedModel]):
     """
 
     type = "boosting"
-
-    def __init__(
-        self,
-        space: SearchSpace,
-        seed: int = 0,
-        macs: MacsOf | None = None,
-        holdout: float = 0.2,
-        extra: Extra | None = None,
-    ) -> None:
-        super().__init__(space, seed, macs, holdout)
-        self._extra = extra
+    sees_extra = True
 
     def features(self, archs: Archs) -> Float64[np.ndarray, "n f"]:
         """The descriptors as they are: trees don't mind units."""
         described = descriptors_of(self.space)(archs)
-        if self._extra is None:
+        if self.extra is None:
             return described
-        return np.concatenate([described, self._extra(archs)], axis=1)
+        return np.concatenate([described, self.extra(archs)], axis=1)
 
     def fit_model(
         self,

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float, Float64, Int
 
 from predictors import storage
-from predictors.base import MacsOf, Prediction
+from predictors.base import Extra, MacsOf, Prediction
 from predictors.labels import as_float64, check_archs, check_labels, group, hold_out
 from predictors.populations import in_parts
 from predictors.report import Estimates, FitReport, HeldOut, judge
@@ -40,9 +40,14 @@ class FeaturePredictor(Generic[M]):
         seed: of the held-out choice and of everything random in the model.
         macs: MACs of architectures, for the baseline in the report.
         holdout: share of the labelled architectures that only the report's models don't see.
+        extra: further features, for predictors that see more than choices.
+
+    Raises:
+        InputError: a share that is none, or features for a predictor that sees choices only.
     """
 
     type: str
+    sees_extra = False
     # False where the model spreads many rows over the cores by itself.
     threaded = True
 
@@ -52,13 +57,17 @@ class FeaturePredictor(Generic[M]):
         seed: int = 0,
         macs: MacsOf | None = None,
         holdout: float = 0.2,
+        extra: Extra | None = None,
     ) -> None:
         if not 0 < holdout < 1:
             raise InputError(f"holdout: must lie between 0 and 1, got {holdout}")
+        if extra is not None and not self.sees_extra:
+            raise InputError(f"extra: predictor {self.type} sees choices only")
         self.space = space
         self.seed = seed
         self.macs = macs
         self.holdout = holdout
+        self.extra = extra
         self._model: M | None = None
 
     def features(self, archs: Archs) -> Float[np.ndarray, "n f"]:

@@ -14,15 +14,15 @@ from jaxtyping import Float, Float64, Int
 from threadpoolctl import threadpool_limits
 
 from predictors import matern
-from predictors.base import Extra, MacsOf, Prediction
+from predictors.base import Prediction
 from predictors.calibration import least_std, scale_90
 from predictors.feature_predictor import FeaturePredictor
 from predictors.labels import folds
 from predictors.metrics import kendall_tau
 from predictors.process import Process, condition
-from predictors.scaling import scaling_of
+from predictors.scaling import Scaling, scaling_of
 from predictors.warp import FitScale, Warp, linear_warp, rank_warp
-from search_spaces.space import Archs, SearchSpace
+from search_spaces.space import Archs
 
 # Labels that the hyper-parameters are fitted to; all of them are used for estimates.
 _MOST_FITTED = 300
@@ -76,30 +76,32 @@ class GaussianProcess(FeaturePredictor[ProcessModel]):
     """
 
     type = "gaussian_process"
+    sees_extra = True
 
-    def __init__(
-        self,
-        space: SearchSpace,
-        seed: int = 0,
-        macs: MacsOf | None = None,
-        holdout: float = 0.2,
-        extra: Extra | None = None,
-    ) -> None:
-        super().__init__(space, seed, macs, holdout)
-        self._scaling = scaling_of(space)
-        self._extra = extra
-        self._groups, self._linear = self._scaling.groups, self._scaling.linear
-        if extra is not None:
-            own = np.full(len(extra.names), self._groups.max() + 1)
-            self._groups = np.concatenate([self._groups, own])
-            self._linear = np.concatenate([self._linear, np.ones(len(own))])
+    @property
+    def _scaling(self) -> Scaling:
+        return scaling_of(self.space)
+
+    @property
+    def _more(self) -> int:
+        """How many features there are beyond the descriptors."""
+        return 0 if self.extra is None else len(self.extra.names)
+
+    @property
+    def _groups(self) -> Int[np.ndarray, " f"]:
+        own = self._scaling.groups
+        return np.concatenate([own, np.full(self._more, own.max() + 1)])
+
+    @property
+    def _linear(self) -> Float64[np.ndarray, " f"]:
+        return np.concatenate([self._scaling.linear, np.ones(self._more)])
 
     def features(self, archs: Archs) -> Float64[np.ndarray, "n f"]:
         """The descriptors, each group of them with unit variance over the space."""
         scaled = self._scaling(archs)
-        if self._extra is None:
+        if self.extra is None:
             return scaled
-        more = self._extra(archs) / len(self._extra.names) ** 0.5
+        more = self.extra(archs) / len(self.extra.names) ** 0.5
         return np.concatenate([scaled, more], axis=1)
 
     def fit_model(

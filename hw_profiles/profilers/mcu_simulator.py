@@ -5,16 +5,15 @@ a block costs the sum of its kernels and a network the sum of its blocks. Blocks
 layers with random weights; each geometry is run once.
 """
 
-import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from hw_profiles.device import DeviceSpec
 from hw_profiles.mcu.layers import Layer
 from hw_profiles.mcu.memory import unweighted
 from hw_profiles.mcu.simulate import Simulator, of_device
-from hw_profiles.profilers.base import Measured, Measurement, Progress
+from hw_profiles.profilers.base import Measured, Measurement, Progress, in_turn
 from hw_profiles.worklist import Unit
 from search_spaces.ir.graph import Graph
 
@@ -59,23 +58,16 @@ class McuSimulator:
         watch: Callable[[Progress], None] | None = None,
     ) -> Measured:
         """Simulate all kernels of the blocks and networks; no time depends on the weights."""
-        blocks: dict[str, Measurement] = {}
-        started = time.monotonic()
-        for done, unit in enumerate(units, 1):
-            blocks[unit.key] = self._measurement(unit.key, unit.graph, unit.description)
-            if watch is not None:
-                eta_s = (time.monotonic() - started) / done * (len(units) - done)
-                label = f"simulating {self.simulator.mcu.core}"
-                watch(Progress(done, len(units), eta_s, label, lambda: Measured(blocks)))
-        whole = tuple(self._measurement(graph.digest(), graph) for graph in networks)
-        return Measured(blocks, whole, meter=self._meter)
+        label = f"simulating {self.simulator.mcu.core}"
+        found = in_turn(self._measurement, units, networks, label, watch)
+        return replace(found, meter=self._meter)
 
     @property
     def _meter(self) -> str | None:
         known = self.simulator.mcu.ma_per_mhz is not None
         return "the datasheet's run current times the simulated time" if known else None
 
-    def _measurement(self, key: str, graph: Graph, description: str = "") -> Measurement:
+    def _measurement(self, key: str, graph: Graph, description: str) -> Measurement:
         value_us = self.simulator.time_us(layers(graph))
         mcu, energy_mj = self.simulator.mcu, None
         if mcu.ma_per_mhz is not None:

@@ -9,7 +9,6 @@ import re
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Sequence
 from csv import DictReader
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ from hw_profiles.device import DeviceSpec, Npu
 from hw_profiles.mcu.memory import unweighted
 from hw_profiles.mcu.tflite import to_tflite
 from hw_profiles.mcu.toolchain import require
-from hw_profiles.profilers.base import Measured, Measurement, Progress
+from hw_profiles.profilers.base import Measured, Measurement, Progress, in_turn
 from hw_profiles.worklist import Unit
 from search_spaces.errors import InputError
 from search_spaces.ir.graph import Graph
@@ -88,17 +87,10 @@ class Vela:
         watch: Callable[[Progress], None] | None = None,
     ) -> Measured:
         """Compile every block alone and every network; no time depends on the weights."""
-        blocks: dict[str, Measurement] = {}
-        started = time.monotonic()
-        for done, unit in enumerate(units, 1):
-            blocks[unit.key] = self._measurement(unit.key, unit.graph, unit.description)
-            if watch is not None:
-                eta_s = (time.monotonic() - started) / done * (len(units) - done)
-                label = f"compiling for {self._npu.accelerator}"
-                watch(Progress(done, len(units), eta_s, label, lambda: Measured(blocks)))
-        return Measured(blocks, tuple(self._measurement(g.digest(), g) for g in networks))
+        label = f"compiling for {self._npu.accelerator}"
+        return in_turn(self._measurement, units, networks, label, watch)
 
-    def _measurement(self, key: str, graph: Graph, description: str = "") -> Measurement:
+    def _measurement(self, key: str, graph: Graph, description: str) -> Measurement:
         said = self.compiled(graph)
         parts = [description] if description else []
         line = ", ".join([*parts, f"{said.sram_kib:.1f} KiB of SRAM"])
