@@ -133,6 +133,9 @@ def _of_session(session):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_ctrl_c_and_kill_leave_no_process_behind(number):
     script = textwrap.dedent("""
+        import signal
+        # A shell that starts the tests in the background has it ignored.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         import numpy as np
         from nas.distributed import evaluator_pool
         class Slow:

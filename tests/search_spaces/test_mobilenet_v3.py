@@ -51,6 +51,7 @@ def test_counts_equal_the_published_ones(space, row):
 
 
 @pytest.mark.slow
+@pytest.mark.exhaustive
 def test_counts_equal_the_whole_published_table(space):
     folder = Path(os.environ.get("HWNAS_BENCH_DATA", "")) / "ofa_latency"
     if not (folder / "archs.parquet").is_file():

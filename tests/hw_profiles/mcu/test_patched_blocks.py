@@ -57,6 +57,7 @@ def _layers(network: Int8Network) -> Counter:
     return Counter(geometry(call.layer) for call in network.calls)
 
 
+@pytest.mark.exhaustive
 def test_blocks_have_just_the_layers_and_constants_of_the_network(
     blocks: BlockMap, memory: BlockMemory
 ) -> None:
@@ -91,6 +92,7 @@ def test_the_least_memory_is_found_among_patches(plain: BlockMap, memory: BlockM
     assert least.value < 0.9 * BlockMemory(plain).reachable("peak_sram_kib")[0].value
 
 
+@pytest.mark.exhaustive
 def test_estimates_count_what_patches_compute_again(plain: BlockMap) -> None:
     device = load_device("stm32f746")
 
