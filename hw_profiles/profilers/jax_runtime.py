@@ -7,7 +7,7 @@ small networks is much of it.
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -148,12 +148,15 @@ def _cores(device: DeviceSpec) -> Iterator[None]:
         yield
         return
     allowed = sorted(os.sched_getaffinity(0))
-    before = {int(task.name): os.sched_getaffinity(int(task.name)) for task in tasks.iterdir()}
+    before: dict[int, set[int]] = {}
     try:
-        for thread in before:
-            os.sched_setaffinity(thread, allowed[-device.threads :])
+        for thread in [int(task.name) for task in tasks.iterdir()]:
+            # Any may have ended since.
+            with suppress(ProcessLookupError):
+                before[thread] = os.sched_getaffinity(thread)
+                os.sched_setaffinity(thread, allowed[-device.threads :])
         yield
     finally:
         for thread, cores in before.items():
-            if (tasks / str(thread)).exists():
+            with suppress(ProcessLookupError):
                 os.sched_setaffinity(thread, cores)

@@ -66,6 +66,7 @@ class TestKeywordSpotting(SpaceSuite):
     )
 
 
+@pytest.mark.exhaustive
 class TestNasBenchMacro(SpaceSuite):
     space = create(
         "nasbench_macro",

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from experiments.benchmarks.many_devices import SPACE, make_devices, write_experiment
 from hw_profiles.device import load_device
@@ -24,6 +25,7 @@ from search_spaces.space import SearchSpace
 _EVALUATIONS = 1500
 
 
+@pytest.mark.exhaustive
 def test_the_search_stage(tmp_path: Path) -> None:
     """CPU time, the least of three in turns."""
     bounds = make_devices(tmp_path, 3)
