@@ -27,7 +27,7 @@ _EVALUATIONS = 1500
 
 @pytest.mark.exhaustive
 def test_the_search_stage(tmp_path: Path) -> None:
-    """CPU time in turns; the whole run's, of which this is the part that grows, is for the benchmark."""
+    """CPU time in turns; the benchmark times whole runs."""
     bounds = make_devices(tmp_path, 3)
     space = SpaceConfig.model_validate(SPACE).create()
     blocks = BlockMap(space)
