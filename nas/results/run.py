@@ -172,11 +172,12 @@ class Results:
         rows: dict[str, dict[str, float]] = {}
         for name in ("model", "ridge", "macs"):
             if report.get(name):
-                scores = report[name]
-                rows[name] = {}
-                for key, (lower, upper) in scores["intervals"].items():
-                    ends = {f"{key}.lower": lower, f"{key}.upper": upper}
-                    rows[name] |= {key: scores[key], **ends}
+                scores = dict(report[name])
+                # Runs of earlier releases have none.
+                intervals = scores.pop("intervals", {})
+                rows[name] = scores
+                for key, (lower, upper) in intervals.items():
+                    rows[name] |= {f"{key}.lower": lower, f"{key}.upper": upper}
         return pd.DataFrame.from_dict(rows, orient="index")
 
     def fit_report(self, metric: str = "accuracy") -> dict[str, Any]:

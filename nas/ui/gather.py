@@ -40,6 +40,8 @@ def gather(
     networks = _networks(results, searched, verified)
     metrics = {path.parent.name for path in (results.folder / "predictors").glob("*/report.json")}
     reports = {name: results.fit_report(name) for name in sorted(metrics)}
+    # Those of earlier releases lack what the report shows of them.
+    reports = {name: report for name, report in reports.items() if "held_out" in report}
     return ReportData(
         name=results.config.name,
         objectives=results.config.objectives,
