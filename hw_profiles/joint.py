@@ -45,7 +45,7 @@ class JointCost:
         ]
 
     def cost(self, archs: Archs) -> Float64[np.ndarray, "n s"]:
-        """Every sum of every architecture, canonical or not; NaN where it needs a unknown unit.
+        """Every sum of every architecture, canonical or not; NaN where it needs an unknown unit.
 
         Columns of narrow integers (`np.asfortranarray(archs, dtype=space.narrow)`) are read
         fastest.

@@ -85,12 +85,17 @@ class Provenance:
         return replace(self, warnings=tuple(text for text, true in found.items() if true))
 
 
+def usable_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def capture(runtime: str, threads: int) -> Provenance:
     """This machine, now."""
     return Provenance(
         host=platform.node(),
         cpu=cpu_model(),
-        cores=len(os.sched_getaffinity(0)),
+        cores=usable_cores(),
         governor=governor(),
         threads=threads,
         runtime=runtime,

@@ -104,7 +104,7 @@ def validate(
     if len(archs) < 3:
         raise InputError(f"space {space.name}: fewer than 3 networks are left to validate with")
     graphs = [space.build(arch) for arch in archs]
-    known = _known(space, table)
+    known = _known(space, table) if table.source == "measured" else []
     again = [space.build(np.array(network.arch)) for network in known]
 
     def watch(now: Progress) -> None:
@@ -116,7 +116,7 @@ def validate(
     first, second, now = np.split(values, [len(archs), 2 * len(archs)])
     source = measured.networks[0].source
     then = np.array([network.measurement.value_us for network in known]) / 1e3
-    moved = shift(then, now) if source == "measured" else None
+    moved = shift(then, now)
     estimate = bound.cost(archs)
     whole = (first + second) / 2
     error = np.abs(estimate.mean_ms / whole - 1)

@@ -44,7 +44,7 @@ def blocks_on(device: DeviceSpec, blocks: BlockMap) -> BlockMap:
         return blocks
     from hw_profiles.mcu.patched_blocks import patched_blocks
 
-    return patched_blocks(blocks)
+    return patched_blocks(blocks.space)
 
 
 def worklist(blocks: BlockMap, device: DeviceSpec) -> tuple[Unit, ...]:

@@ -110,8 +110,7 @@ def main() -> None:
         except Exception as error:
             broken += 1
             table.add_row(spec.name, dtype, f"failed: {str(error)[:400]}")
-            kernels = None
-        if kernels is not None:
+        else:
             broken += not kernels or any(kernel.spilled_bytes for kernel in kernels)
             for kernel in kernels:
                 figures = (kernel.registers, kernel.spilled_bytes, kernel.vmem_bytes)

@@ -98,7 +98,6 @@ def _search(
                 )
             archs, rungs = asked, asked_rungs
         if not len(archs):
-            log(f"{STAGE}: nothing is left to evaluate after {spent:.4g} evaluations")
             break
         for start in range(done, len(archs), at_a_time):
             rows = slice(start, start + at_a_time)
@@ -112,6 +111,9 @@ def _search(
         spent += float(np.array(fidelities)[rungs].sum())
         if len(archs) < n:
             break
+    else:
+        return spent
+    log(f"{STAGE}: nothing is left to evaluate after {spent:.4g} evaluations")
     return spent
 
 

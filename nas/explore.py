@@ -16,10 +16,9 @@ from nas.search import registry
 from nas.store import RunStore
 from nas.trials import Batch
 from predictors.base import Predictor
+from predictors.metrics import Z_90
 from search_spaces.errors import RunError
 from search_spaces.space import Archs
-
-_Z90 = 1.645
 
 
 class Explorer:
@@ -126,7 +125,7 @@ class Explorer:
 def estimate(costs: Costs, predictor: Predictor, archs: Archs, stage: str) -> Batch:
     """What architectures are thought to be worth and to cost, with the intervals of that."""
     prediction = predictor.predict(costs.blocks.space.computed(archs))
-    half = _Z90 * prediction.std
+    half = Z_90 * prediction.std
     columns, intervals = costs.with_intervals(archs)
     return Batch(
         stage,

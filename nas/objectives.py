@@ -9,13 +9,13 @@ import numpy as np
 from jaxtyping import Float, Num
 from pydantic import BaseModel, Field, FiniteFloat, field_validator, model_validator
 
+from predictors.metrics import Z_90
 from search_spaces.errors import InputError
 from search_spaces.named import hint
 
 Goal = Literal["min", "max"]
 # Ends of the 90 % interval of every column that has one.
 Intervals = Mapping[str, tuple[Num[np.ndarray, " n"], Num[np.ndarray, " n"]]]
-_Z90 = NormalDist().inv_cdf(0.95)
 
 
 @dataclass(frozen=True)
@@ -139,7 +139,7 @@ class Constraint(_Measured, frozen=True, validate_by_name=True, validate_by_alia
     @property
     def margin(self) -> float:
         """How far from the estimate a bound has to be, in half-widths of its 90 % interval."""
-        return 0.0 if self.probability is None else NormalDist().inv_cdf(self.probability) / _Z90
+        return 0.0 if self.probability is None else NormalDist().inv_cdf(self.probability) / Z_90
 
 
 def views(objectives: Sequence[Objective]) -> dict[str, list[int]]:

@@ -1,10 +1,10 @@
 """What a run is going to do, counted before it starts, and roughly how long that takes."""
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from hw_profiles.device import load_device
+from hw_profiles.provenance import usable_cores
 from hw_profiles.table import open_table
 from hw_profiles.worklist import blocks_on, missing, worklist
 from nas.config.schema import Experiment
@@ -78,7 +78,7 @@ def plan(experiment: Experiment) -> Plan:
         profile_minutes=sum((n + _NETWORKS) * (n > 0) for n in lacking.values())
         * _SECONDS_A_BLOCK
         / 60,
-        train_minutes=_training_flops(bench, images) / _TRAINED_FLOPS_A_CORE / _cores() / 60,
+        train_minutes=_training_flops(bench, images) / _TRAINED_FLOPS_A_CORE / usable_cores() / 60,
     )
 
 
@@ -89,7 +89,3 @@ def _training_flops(bench: Workbench, images: int) -> float:
     smallest = count(bench.space.build(bench.space.smallest())).macs
     step = largest * (1 + config.random_subnets) + smallest
     return 6.0 * step * images * config.epochs
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -24,6 +24,7 @@ from nas.store import RunStore
 from nas.supernet.executors import input_size
 from nas.trials import Batch
 from nas.workbench import Workbench
+from predictors.metrics import Z_90
 from search_spaces.ir.graph import Graph
 from search_spaces.ir.to_onnx import to_bytes, to_onnx
 from search_spaces.space import Arch, Archs
@@ -31,7 +32,6 @@ from search_spaces.space import Arch, Archs
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-_Z90 = 1.645
 _STAGE = "front"
 # Networks in 8 bits that are kept at a time.
 _GROUP = 8
@@ -78,7 +78,7 @@ def verify(bench: Workbench, archs: Archs, store: RunStore, log: Log) -> None:
             column = f"{metric}@{name}"
             value, spread = np.array(pairs, float).T
             columns[column], sources[column] = value, found[0].source
-            intervals[column] = (value - _Z90 * spread, value + _Z90 * spread)
+            intervals[column] = (value - Z_90 * spread, value + Z_90 * spread)
     store.append(Batch(_STAGE, archs, columns, sources, intervals))
 
 

@@ -1,6 +1,5 @@
 """Estimates of very many architectures: in parts that fit the cache, on all cores."""
 
-import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from math import prod
@@ -9,6 +8,7 @@ import numpy as np
 from jaxtyping import Int
 from threadpoolctl import threadpool_limits
 
+from hw_profiles.provenance import usable_cores
 from predictors.base import Prediction
 from search_spaces.space import Archs
 
@@ -50,6 +50,6 @@ def _spread(estimate: Callable[[Archs], Prediction], archs: Archs) -> Prediction
         mean[part], std[part] = found.mean, found.std
 
     # Libraries with threads of their own would fight over the cores.
-    with threadpool_limits(1), ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+    with threadpool_limits(1), ThreadPoolExecutor(usable_cores()) as pool:
         list(pool.map(fill, range(0, len(archs), _PART)))
     return Prediction(mean, std)

@@ -11,8 +11,6 @@ processes take of the machine. Medians over `--seeds` repetitions.
 
 import argparse
 import json
-import os
-import platform
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -21,6 +19,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from nas.environment import environment
 from predictors import registry
 from search_spaces import registry as spaces
 from search_spaces.errors import InputError
@@ -104,9 +103,7 @@ def main() -> None:
     except InputError as error:
         parser.error(str(error))
     if arguments.json:
-        cores, machine = len(os.sched_getaffinity(0)), platform.machine()
-        environment = {"python": platform.python_version(), "machine": machine, "cores": cores}
-        report = {"benchmark": "predictor_speed", "rows": rows, "environment": environment}
+        report = {"benchmark": "predictor_speed", "rows": rows, "environment": environment()}
         print(json.dumps(report))
         return
     show(rows)

@@ -22,7 +22,7 @@ from search_spaces.errors import InputError
 from search_spaces.ir.blocks import BlockMap, Position
 from search_spaces.ir.graph import Graph
 from search_spaces.ir.patches import BlockPatches, Interval
-from search_spaces.space import Archs
+from search_spaces.space import Archs, SearchSpace
 
 # Combinations of knobs at a position, each one number in a table.
 _LIMIT = 4_000_000
@@ -184,8 +184,10 @@ class PatchedBlocks(BlockMap):
         return np.array([aligned(prod(n.shapes[tensor(n)])) for n in networks])[place]
 
 
-patched_blocks = lru_cache(maxsize=2)(PatchedBlocks)
-"""The same, once for all microcontrollers of a run."""
+@lru_cache(maxsize=2)
+def patched_blocks(space: SearchSpace) -> PatchedBlocks:
+    """The patched blocks of a space, worked out once for all that asks for them."""
+    return PatchedBlocks(BlockMap(space))
 
 
 def _each(

@@ -12,7 +12,6 @@ import tempfile
 from collections.abc import Callable, Sequence
 from csv import DictReader
 from dataclasses import dataclass
-from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 
@@ -60,9 +59,10 @@ class Vela:
         if self.device.npu is None:
             raise InputError(f"{self.device.folder / 'device.yaml'}: npu: missing for an estimate")
 
-    @cached_property
+    @property
     def _npu(self) -> Npu:
-        return self.device.npu or Npu(accelerator="", system="", memory="", source="")
+        assert self.device.npu is not None
+        return self.device.npu
 
     @property
     def runtime(self) -> str:

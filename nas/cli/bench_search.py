@@ -64,19 +64,22 @@ def bench_search(
             parameters,
             lambda name, done: log.progress(f"search with {name}", done, seeds),
         )
+    _show(rows_of(problem, found, queries), problem.metric, names[0], seeds, as_json)
     if curves is not None:
         told = {name: problem.told(each) for name, each in found.items()}
         _write(curves, told, points_of(queries).tolist())
-    rows = rows_of(problem, found, queries)
+
+
+def _show(rows: list[dict[str, Any]], metric: str, first: str, seeds: int, as_json: bool) -> None:
     if as_json:
         print_json(rows)
         return
     columns = ["algorithm", "n", "mean", "low", "high", "improvement", "p"]
-    head = ["algorithm", "evaluations", problem.metric, "95 % from", "to", "improvement %", "p"]
+    head = ["algorithm", "evaluations", metric, "95 % from", "to", "improvement %", "p"]
     print_table(head, [[_rounded(row.get(column)) for column in columns] for row in rows])
     typer.echo(
         f"\nmeans of {seeds} searches; improvement over the average random architecture; p that "
-        f"{names[0]} is no better (Wilcoxon, Holm)"
+        f"{first} is no better (Wilcoxon, Holm)"
     )
 
 

@@ -117,13 +117,15 @@ def _create(kind: str, labelled: "Labelled", seed: int, **parameters: float) -> 
 
 
 def _labelled(source: Path, space: str, metric: str, overrides: list[str] | None) -> "Labelled":
-    from nas.cli.profile import find_space
+    from nas.cli.find_space import find_space
     from nas.labelled import of_file, of_run
     from search_spaces.errors import InputError
 
     if source.suffix not in (".csv", ".parquet"):
-        if space:
-            raise InputError(f"--space: {source} is a run, which knows its own")
+        if space or overrides:
+            raise InputError(
+                f"{'--space' if space else '--set'}: {source} is a run, which knows its own"
+            )
         return of_run(source, metric)
     if not space:
         raise InputError(f"--space: needed, to know what the columns of {source} mean")

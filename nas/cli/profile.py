@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from hw_profiles.transferred import TransferredCosts
     from hw_profiles.validate import ValidationReport
     from nas.log import Log
-    from search_spaces.space import Archs, SearchSpace
+    from search_spaces.space import SearchSpace
 
 Space = Annotated[
     str,
@@ -92,6 +92,7 @@ def profile(
     from hw_profiles.device import load_device
     from hw_profiles.throughput import images_per_s
     from nas.cli import elsewhere
+    from nas.cli.find_space import find_space
     from nas.log import Log
 
     spec = load_device(device)
@@ -233,7 +234,7 @@ def _batches(spec: "DeviceSpec", batch: str) -> "list[DeviceSpec]":
     """The device with each of the batch sizes; as it is where none is given."""
     if not batch:
         return [spec]
-    if spec.kind == "mcu":
+    if spec.kind in ("mcu", "npu"):
         raise InputError(f"--batch: {spec.id!r} takes one example at a time")
     sizes = [text.strip() for text in batch.split(",")]
     if not all(size.isdecimal() and int(size) for size in sizes):
@@ -248,38 +249,3 @@ def _others(few: int, sources: str, again: bool) -> list[str]:
     if few and again:
         raise InputError("--few: adds to the networks that were measured; leave --again out")
     return [name.strip() for name in sources.split(",") if name.strip()]
-
-
-def find_space(
-    name: str, overrides: list[str] | tuple[str, ...]
-) -> "tuple[SearchSpace, Archs | None]":
-    """A space by name with `key=value` parameters, that of an experiment file, or that of a run.
-
-    Returns:
-        The space, and the verified networks of a run.
-    """
-    from search_spaces import registry
-
-    if name.endswith((".yaml", ".yml")) or Path(name).is_file():
-        from nas.config import load
-
-        return load(Path(name), overrides).space.create(), None
-    from nas.store import is_run
-
-    if is_run(Path(name)):
-        import numpy as np
-
-        from nas.results.run import open_run
-
-        run = open_run(name)
-        front = run.trials("front")
-        return run.space, np.array(front["arch"].tolist(), int) if len(front) else None
-    from ruamel.yaml import YAML
-
-    parameters = {}
-    for text in overrides:
-        key, equals, value = text.partition("=")
-        if not equals:
-            raise InputError(f"--set {text}: must be KEY=VALUE")
-        parameters[key] = YAML(typ="safe").load(value)
-    return registry.create(name, **parameters), None
