@@ -54,7 +54,7 @@ class Policy:
     tolerance: float = 0.005
     busy: float = 1.03
     least_s: float = 3.0
-    limit_s: float = 45.0
+    limit_s: float = 42.0
 
 
 # The reference's best is this quantile: a few strokes of luck do not set the bar.

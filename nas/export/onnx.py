@@ -13,7 +13,7 @@ from nas.export.checked import Judged, Written, check_samples, write_checked
 from nas.export.folder import refuse_existing
 from nas.export.numerics import TOLERANCE, Images, Outputs, Samples
 from nas.export.registry import ExportReport
-from search_spaces.ir.to_onnx import OPSET, to_bytes, to_onnx
+from search_spaces.ir.to_onnx import OPSET, check, to_bytes, to_onnx
 
 MODEL_FILE = "model.onnx"
 
@@ -74,7 +74,8 @@ def write_onnx(
     """
     refuse_existing(folder)
     check_samples(network, samples)
-    data = to_bytes(to_onnx(network.graph, network.params, metadata=metadata(network)))
+    model = to_onnx(network.graph, network.params, metadata=metadata(network))
+    data = to_bytes(check(model))
     written = Written(target, f"ONNX, opset {OPSET}", MODEL_FILE, {MODEL_FILE: data}, "NCHW")
     judged = Judged(
         runner(data, network.image[0]),

@@ -21,7 +21,7 @@ from search_spaces.ir.graph import Graph
 from search_spaces.ir.interpret import init
 from search_spaces.ir.passes import fold_batchnorm, fold_params
 from search_spaces.ir.serialize import from_dict, to_dict
-from search_spaces.ir.to_onnx import to_onnx
+from search_spaces.ir.to_onnx import check, to_onnx
 from search_spaces.ir.verify import verify_within
 from search_spaces.space import Archs, SearchSpace
 
@@ -206,10 +206,8 @@ class SpaceSuite:
             params = cut(trained.params, graph)
             _, stats = trained.executors.sliced(trained.params, graph, images)
             expected, _ = trained.executors.sliced(trained.params, graph, images, stats)
-            model = to_onnx(
-                fold_batchnorm(graph),
-                fold_params(graph, *jax.tree.map(np.asarray, (params, stats))),
-            )
+            folded = fold_params(graph, *jax.tree.map(np.asarray, (params, stats)))
+            model = check(to_onnx(fold_batchnorm(graph), folded))
             session = onnxruntime.InferenceSession(
                 model.SerializeToString(), providers=["CPUExecutionProvider"]
             )

@@ -21,7 +21,7 @@ from search_spaces import registry
 from search_spaces.ir.graph import Graph, Node
 from search_spaces.ir.interpret import apply
 from search_spaces.ir.passes import fold_batchnorm, fold_params
-from search_spaces.ir.to_onnx import to_bytes, to_onnx
+from search_spaces.ir.to_onnx import check, to_bytes, to_onnx
 from search_spaces.space import SearchSpace
 
 # Small forms of the spaces, so that an architecture compiles in a second; others as they are.
@@ -117,7 +117,7 @@ def test_onnx_equals_jax_for_random_architectures(name, seed):
     shape = graph.inputs["image"].shape
     images = np.random.default_rng(seed).normal(size=(3, *shape)).astype(np.float32)
 
-    model = to_onnx(fold_batchnorm(graph), fold_params(graph, params, stats))
+    model = check(to_onnx(fold_batchnorm(graph), fold_params(graph, params, stats)))
     assert "Transpose" not in [node.op_type for node in model.graph.node]
     outputs = runner(to_bytes(model), "image")(images)
     expected = np.asarray(in_jax(graph, params, stats)(images))
@@ -130,7 +130,7 @@ def test_every_architecture_of_a_space_is_exported_whatever_its_size(name):
     space = small(name)
     for arch in (space.smallest(), space.largest()):
         graph = fold_batchnorm(space.build(arch))
-        model = to_onnx(graph, random_parameters(graph, 0)[0])
+        model = check(to_onnx(graph, random_parameters(graph, 0)[0]))
         assert {node.name for node in graph.nodes} <= {node.name for node in model.graph.node}
 
 

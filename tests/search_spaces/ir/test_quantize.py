@@ -21,7 +21,7 @@ from search_spaces.ir.ops import STORED, GraphError, make_node
 from search_spaces.ir.passes import fold_batchnorm
 from search_spaces.ir.quantize import is_quantized, quantize, stored_in_8_bits
 from search_spaces.ir.serialize import from_dict, to_dict
-from search_spaces.ir.to_onnx import to_bytes, to_onnx
+from search_spaces.ir.to_onnx import check, to_bytes, to_onnx
 from search_spaces.registry import create
 
 Arrays = dict[str, np.ndarray]
@@ -69,7 +69,7 @@ def run_onnx(graph: Graph, params: Mapping[str, Arrays], images: np.ndarray) -> 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     session = onnxruntime.InferenceSession(
-        to_bytes(to_onnx(graph, params)), options, providers=["CPUExecutionProvider"]
+        to_bytes(check(to_onnx(graph, params))), options, providers=["CPUExecutionProvider"]
     )
     feed = np.moveaxis(images, -1, 1) if images.ndim == 4 else images
     out = np.asarray(session.run(None, {"image": feed})[0])

@@ -20,7 +20,7 @@ from search_spaces.errors import RunError
 from search_spaces.ir.builder import Builder, Tensor
 from search_spaces.ir.graph import DType, Graph, TensorType
 from search_spaces.ir.ops import OPS
-from search_spaces.ir.to_onnx import EMITTERS, OPSET, to_bytes, to_onnx
+from search_spaces.ir.to_onnx import EMITTERS, OPSET, check, to_bytes, to_onnx
 
 Arrays = dict[str, np.ndarray]
 
@@ -145,7 +145,7 @@ def reference(graph: Graph, params: dict[str, Arrays], images: np.ndarray) -> np
 
 def assert_same(graph: Graph, n: int = 3, seed: int = 0) -> onnx.ModelProto:
     params, images = random_params(graph, seed), random_images(graph, n, seed + 1)
-    model = to_onnx(graph, params)
+    model = check(to_onnx(graph, params))
     expected = reference(graph, params, images)
     np.testing.assert_allclose(
         run(model, images), expected, rtol=1e-4, atol=1e-5 * np.abs(expected).max()
@@ -296,7 +296,7 @@ def dims(value: onnx.ValueInfoProto) -> list[int | str]:
 
 
 def test_names_shapes_and_opset_are_those_promised(network):
-    model = to_onnx(network, random_params(network))
+    model = check(to_onnx(network, random_params(network)))
     assert [(i.name, dims(i)) for i in model.graph.input] == [("image", ["batch", 3, 8, 8])]
     assert [(o.name, dims(o)) for o in model.graph.output] == [("logits", ["batch", 3])]
     assert {node.name for node in network.nodes} <= {node.name for node in model.graph.node}
