@@ -21,6 +21,7 @@ from search_spaces.files import write_json
 from search_spaces.space import Archs, SearchSpace
 
 if TYPE_CHECKING:
+    from hw_profiles.block_memory import BlockMemory
     from hw_profiles.estimate import BoundTable
     from search_spaces.ir.blocks import BlockMap
 
@@ -134,6 +135,26 @@ class LatencyTable:
         )
         bound = table.bind(space, blocks)
         return None if bound.missing else bound
+
+    def bind_memory(self, blocks: "BlockMap") -> "BlockMemory | None":
+        """RAM and flash of a space's architectures, by what the compiler said of the blocks.
+
+        Args:
+            blocks: of the space.
+
+        Returns:
+            None where the memory of a unit of the space is not known.
+
+        Raises:
+            InputError: the blocks do not form a chain.
+        """
+        from hw_profiles.block_memory import BlockMemory
+        from hw_profiles.worklist import unit_keys
+
+        units = [self.units.get(key) for key in unit_keys(blocks)]
+        kib = [(unit.sram_kib, unit.flash_kib) for unit in units if unit is not None]
+        known = np.array([pair for pair in kib if None not in pair], float).reshape(-1, 2)
+        return BlockMemory(blocks, lambda: known) if len(known) == len(units) else None
 
     @property
     def source(self) -> Source:

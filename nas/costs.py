@@ -7,10 +7,10 @@ from itertools import combinations
 import numpy as np
 from jaxtyping import Float, Num
 
+from hw_profiles.block_memory import BlockMemory
 from hw_profiles.device import DeviceSpec, elsewhere_command
 from hw_profiles.estimate import BoundTable, places
 from hw_profiles.joint import JointCost
-from hw_profiles.mcu.memory import BlockMemory
 from nas.objectives import Constraint, Objective
 from search_spaces.errors import InputError
 from search_spaces.ir.blocks import BlockMap
@@ -37,7 +37,7 @@ class Costs:
         blocks: of the space, without patches.
         tables: the latency table of each device, bound to the space.
         energy: the same in energy (`LatencyTable.bind_energy`), of the devices that have it.
-        microcontrollers: devices whose memory counts.
+        memory: RAM and flash on the devices of which they are known.
     """
 
     def __init__(
@@ -45,15 +45,17 @@ class Costs:
         blocks: BlockMap,
         tables: Mapping[str, BoundTable],
         energy: Mapping[str, BoundTable] | None = None,
-        microcontrollers: Sequence[str] = (),
+        memory: Mapping[str, BlockMemory] | None = None,
     ) -> None:
         self.blocks = blocks
         self.tables = tables
         self._bound = {f"latency_ms@{device}": table for device, table in tables.items()}
         self._bound |= {f"energy_mj@{device}": table for device, table in (energy or {}).items()}
-
-        self._microcontrollers = microcontrollers
-        self._planned = {f"{m}@{device}": m for device in microcontrollers for m in _PLANNED}
+        self._planned = {
+            f"{metric}@{device}": (metric, known)
+            for device, known in (memory or {}).items()
+            for metric in _PLANNED
+        }
 
     @cached_property
     def _joint(self) -> list[tuple[list[str], JointCost]]:
@@ -74,13 +76,9 @@ class Costs:
             made.append((list(names), joint))
         return made
 
-    @cached_property
-    def _memory(self) -> BlockMemory:
-        return BlockMemory(self.tables[self._microcontrollers[0]].blocks)
-
     def evaluate(self, archs: Archs) -> Columns:
         """A column for each cost: `macs`, `params`, and as the tables estimate them
-        `latency_ms@DEVICE` and, where the table has it, `energy_mj@DEVICE`; for microcontrollers
+        `latency_ms@DEVICE` and, where the table has it, `energy_mj@DEVICE`; where memory is known
         `peak_sram_kib@DEVICE` and `flash_kib@DEVICE`.
         """
         return self.with_intervals(archs)[0]
@@ -101,8 +99,9 @@ class Costs:
             variance_ms2 = sums.get(_VARIANCE + column, none)
             half_ms = self._bound[column].half_ms(mean_ms, variance_ms2)
             intervals[column] = (mean_ms - half_ms, mean_ms + half_ms)
-        planned = {m: getattr(self._memory, m)(archs) for m in set(self._planned.values())}
-        planned = {name: planned[metric] for name, metric in self._planned.items()}
+        # Devices of a kind share what is planned.
+        found = {(m, known): getattr(known, m)(archs) for m, known in set(self._planned.values())}
+        planned = {column: found[asked] for column, asked in self._planned.items()}
         return counted | estimated | planned, intervals
 
     def sources(self) -> dict[str, str]:
@@ -118,7 +117,8 @@ class Costs:
     def reachable(self, column: str) -> tuple[Extreme, Extreme]:
         """The architectures with the least and the most of a cost, over the whole space."""
         if column in self._planned:
-            return self._memory.reachable(self._planned[column])
+            metric, known = self._planned[column]
+            return known.reachable(metric)
         (blocks,) = self._maps(column)
         per_unit = self._per_unit(column, blocks)
         least, most = cheapest(blocks, per_unit), cheapest(blocks, -per_unit)
@@ -180,8 +180,9 @@ class Costs:
         for column, item in unknown.items():
             if item.metric != "energy_mj":
                 problems.append(
-                    f"{column}: only microcontrollers (kind mcu) have this metric, "
-                    f"{item.device!r} is none"
+                    f"{column}: only microcontrollers and NPUs have this metric; if "
+                    f"{item.device!r} is an NPU, its table is of an earlier release: nas profile "
+                    "with --again adds it"
                 )
                 continue
             problems.append(

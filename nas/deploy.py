@@ -15,7 +15,7 @@ from hw_profiles.provenance import capture
 from nas.config.direct import DirectExperiment
 from nas.export.card import Metric, Network, Origin, Preprocessing
 from nas.export.numerics import Samples
-from nas.export.registry import ExportReport, dtype, exporter, for_microcontrollers
+from nas.export.registry import ExportReport, dtype, exporter, runs_on
 from nas.results.run import numeric, open_run
 from nas.supernet.executors import input_size
 from nas.workbench import Workbench
@@ -130,10 +130,10 @@ def _latency(bench: Workbench, graph: Graph, target: str) -> dict[str, dict[str,
     """
     out = {}
     for name, device in bench.devices.items():
-        suits = (device.kind == "mcu") == for_microcontrollers(target)
+        suits = runs_on(device.kind, target)
         if device.runner is None or not suits or not measures(device.runner, dtype(target)):
             continue
-        if device.kind == "mcu":
+        if device.kind in ("mcu", "npu"):
             twins = {"int8": graph}
         else:
             device = device.model_copy(update={"dtype": "float32"})

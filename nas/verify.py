@@ -44,9 +44,9 @@ def verify(bench: Workbench, archs: Archs, store: RunStore, log: Log) -> None:
     images, by which the front is chosen, and `test_accuracy` on the test images, which nothing
     before this has seen. Where all devices compute in 8 bits, it is that of the quantised network,
     as it would be exported, and `accuracy_float32` stands beside it; where some do, `accuracy_int8`
-    stands beside that of the float32 network, and `accuracy_mcu` for microcontrollers, on which
-    everything is in 8 bits. RAM and flash of microcontrollers are those of the whole network's
-    plan. Latency is that of the whole network where the device
+    stands beside that of the float32 network, and `accuracy_mcu` for microcontrollers and NPUs, on
+    which everything is in 8 bits. RAM and flash of microcontrollers and NPUs are those of the
+    whole network's plan. Latency is that of the whole network where the device
     can be measured, quantised for a device in 8 bits; elsewhere the estimate stays.
     """
     graphs = [bench.space.build(arch) for arch in archs]
@@ -74,6 +74,14 @@ def verify(bench: Workbench, archs: Archs, store: RunStore, log: Log) -> None:
         metered = [(item.energy_mj, item.energy_spread_mj) for item in found]
         if all(value is not None for value, _ in metered):
             measured["energy_mj"] = [(value or 0.0, spread or 0.0) for value, spread in metered]
+        memory = {
+            "peak_sram_kib": [item.sram_kib for item in found],
+            "flash_kib": [item.flash_kib for item in found],
+        }
+        for metric, kib in memory.items():
+            if None not in kib:
+                column = f"{metric}@{name}"
+                columns[column], sources[column] = np.array(kib, float), "planned"
         for metric, pairs in measured.items():
             column = f"{metric}@{name}"
             value, spread = np.array(pairs, float).T
@@ -103,7 +111,7 @@ def _accuracies(
 
 def _scheme(device: DeviceSpec) -> str:
     """How numbers are kept: `mcu` is 8 bits throughout, `int8` leaves some layers in float32."""
-    if device.kind == "mcu":
+    if device.kind in ("mcu", "npu"):
         return "mcu"
     return "int8" if device.dtype == "int8" else "float32"
 

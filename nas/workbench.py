@@ -14,7 +14,9 @@ import jax
 import numpy as np
 
 from hw_profiles import table
+from hw_profiles.block_memory import BlockMemory
 from hw_profiles.device import DeviceSpec, load_device
+from hw_profiles.mcu.memory import planned
 from hw_profiles.table import LatencyTable
 from hw_profiles.worklist import blocks_on
 from nas.config.schema import Experiment
@@ -29,6 +31,7 @@ from nas.supernet.train import Trainer
 from predictors import registry
 from predictors.base import Predictor
 from search_spaces.errors import InputError
+from search_spaces.ir.blocks import BlockMap
 from search_spaces.ir.elastic import cut
 from search_spaces.ir.graph import Graph
 from search_spaces.ir.passes import fold_batchnorm, fold_params
@@ -94,8 +97,17 @@ class Workbench:
             name: item.bind_energy(self.space, blocks[name]) for name, item in self.tables.items()
         }
         metered = {name: item for name, item in energy.items() if item}
+        return Costs(plain, bound, metered, self._memory(blocks))
+
+    def _memory(self, blocks: Mapping[str, BlockMap]) -> dict[str, BlockMemory]:
+        """RAM and flash by device: planned for microcontrollers, else as their tables have it."""
         controllers = [name for name, device in self.devices.items() if device.kind == "mcu"]
-        return Costs(plain, bound, metered, controllers)
+        made = planned(blocks[controllers[0]]) if controllers else None
+        known = {
+            name: made if name in controllers else item.bind_memory(blocks[name])
+            for name, item in self.tables.items()
+        }
+        return {name: memory for name, memory in known.items() if memory is not None}
 
     @cached_property
     def trainer(self) -> Trainer:

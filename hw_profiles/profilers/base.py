@@ -28,6 +28,8 @@ class Measurement:
         energy_mj: millijoules of one inference, everything on the chip counted; None where there
             was no meter.
         energy_spread_mj: its standard error.
+        sram_kib: RAM that it needs, by the plan of its compiler; None where no runner tells.
+        flash_kib: what it needs of memory that keeps its content; None likewise.
     """
 
     key: str
@@ -40,6 +42,8 @@ class Measurement:
     session: int = 0
     energy_mj: float | None = None
     energy_spread_mj: float | None = None
+    sram_kib: float | None = None
+    flash_kib: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,12 @@
 """Estimates for Arm's Ethos-U, an NPU beside a Cortex-M, from Arm's own compiler Vela.
 
-Networks are lowered to int8 with random weights and written as TensorFlow Lite files. Vela compiles
-them and says how long it expects them to take, in a summary. Arm calls these figures estimates, not
-to be relied on for the performance of a chip; no hardware takes part.
+Networks are lowered to int8 with random weights and written as TensorFlow Lite files. Vela
+compiles them and says how long it expects them to take, in a summary. Arm calls these figures
+estimates, not to be relied on for the performance of a chip; no hardware takes part. The memory it
+plans is what the compiled network takes.
+
+Weights are stored compressed, so flash, and time where flash is what takes it, depend on them a
+little: trained ones may differ.
 """
 
 import re
@@ -15,6 +19,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
+from hw_profiles.chains import plan as chains
 from hw_profiles.device import DeviceSpec, Npu
 from hw_profiles.mcu.memory import unweighted
 from hw_profiles.mcu.tflite import to_tflite
@@ -35,10 +40,12 @@ class Summary:
     Args:
         time_us: of one inference.
         sram_kib: for activations, and for weights on their way where those are staged there.
+        flash_kib: size of the compiled file: weights, and the commands that the NPU reads.
     """
 
     time_us: float
     sram_kib: float
+    flash_kib: float
 
 
 @dataclass(frozen=True)
@@ -86,18 +93,38 @@ class Vela:
         seed: int = 0,  # noqa: ARG002
         watch: Callable[[Progress], None] | None = None,
     ) -> Measured:
-        """Compile every block alone and every network; no time depends on the weights."""
-        label = f"compiling for {self._npu.accelerator}"
-        return in_turn(self._measurement, units, networks, label, watch)
+        """Compile chains, from which the blocks' shares follow, and every network.
 
-    def _measurement(self, key: str, graph: Graph, description: str) -> Measurement:
-        said = self.compiled(graph)
-        parts = [description] if description else []
-        line = ", ".join([*parts, f"{said.sram_kib:.1f} KiB of SRAM"])
-        return Measurement(key, said.time_us, 0.0, 1, "estimated", description=line)
+        Between layers maps lie in another order than at a network's ends, with channels padded to
+        16, so blocks that are compiled alone take too little SRAM.
+        """
+        plan, found = chains(units), dict[str, Summary]()
+
+        def said(graph: Graph) -> Summary:
+            key = graph.digest()
+            if key not in found:
+                found[key] = self.compiled(graph)
+            return found[key]
+
+        def cost(key: str, graph: Graph, description: str) -> Measurement:
+            recipe = plan.recipes.get(key, {key: 1.0})
+            parts = [(said(plan.models.get(one, graph)), factor) for one, factor in recipe.items()]
+            return Measurement(
+                key,
+                sum(part.time_us * factor for part, factor in parts),
+                0.0,
+                1,
+                "estimated",
+                description=description,
+                sram_kib=max(part.sram_kib for part, _ in parts),
+                flash_kib=sum(part.flash_kib * factor for part, factor in parts),
+            )
+
+        label = f"compiling for {self._npu.accelerator}"
+        return in_turn(cost, units, networks, label, watch)
 
     def compiled(self, graph: Graph) -> Summary:
-        """Time and SRAM of a block or a network.
+        """Time and memory of a block or a network.
 
         Args:
             graph: float32; batch norm may still be in it.
@@ -129,7 +156,9 @@ def summary(model: bytes, npu: Npu) -> Summary:
             )
         with tables[0].open() as file:
             [row] = DictReader(file)
-    return Summary(float(row["inference_time"]) * 1e6, float(row["sram_memory_used"]))
+        [compiled] = made.glob("*.tflite")
+        flash_kib = compiled.stat().st_size / 1024
+    return Summary(float(row["inference_time"]) * 1e6, float(row["sram_memory_used"]), flash_kib)
 
 
 def _run(path: Path, made: Path, npu: Npu) -> str:

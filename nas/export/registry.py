@@ -77,6 +77,9 @@ def dtype(target: str) -> Literal["float32", "int8"]:
     return "float32" if target == "onnx" else "int8"
 
 
-def for_microcontrollers(target: str) -> bool:
-    """Whether the files of a format are for microcontrollers, not for ONNX Runtime."""
-    return target in ("c", "tflite")
+def runs_on(kind: str, target: str) -> bool:
+    """Whether devices of a kind run the files of a format."""
+    kinds = {"c": ("mcu",), "tflite": ("mcu", "npu")}
+    if target in kinds:
+        return kind in kinds[target]
+    return kind not in ("mcu", "npu")

@@ -98,8 +98,30 @@ def test_a_table_without_energy_is_told_of(
 
 def test_a_metric_that_nothing_evaluates_is_told_of(table: LatencyTable) -> None:
     sram = Constraint(metric="peak_sram_kib", device="fake", upper=3)
-    with pytest.raises(InputError, match="peak_sram_kib@fake: only microcontrollers"):
+    with pytest.raises(InputError, match="peak_sram_kib@fake: only microcontrollers and NPUs"):
         costs(table).check_known([sram])
+
+
+def test_memory_that_a_compiler_told_of_blocks_is_a_cost(table: LatencyTable) -> None:
+    """A network takes the RAM of its hungriest block and the flash of all of them."""
+    told = {key: replace(u, sram_kib=u.value_us, flash_kib=2.0) for key, u in table.units.items()}
+    bound, known = table.bind(SPACE, BLOCKS), replace(table, units=told)
+    memory = known.bind_memory(BLOCKS)
+    assert memory is not None
+    assert table.bind_memory(BLOCKS) is None
+    both = Costs(BLOCKS, {"fake": bound}, memory={"fake": memory})
+    archs = SPACE.sample(np.random.default_rng(3), 20)
+    found, rows = both.evaluate(archs), BLOCKS.index(archs)
+    hungriest = [max(bound.units.value_us[u] for u in row if u >= 0) for row in rows]
+    np.testing.assert_allclose(found["peak_sram_kib@fake"], np.array(hungriest))
+    np.testing.assert_allclose(found["flash_kib@fake"], 2.0 * np.sum(rows >= 0, axis=1))
+    assert both.sources()["flash_kib@fake"] == "planned by block"
+    least, most = both.reachable("peak_sram_kib@fake")
+    assert least.value <= min(hungriest) <= max(hungriest) <= most.value
+    both.check_known([Objective(metric="flash_kib", device="fake")])
+    bound = Constraint(metric="peak_sram_kib", device="fake", upper=0.5 * least.value)
+    with pytest.raises(InputError, match=r"peak_sram_kib@fake <= .* can't be met: the minimum"):
+        both.check_reachable([bound])
 
 
 def test_a_table_with_gaps_is_refused_with_the_command(table: LatencyTable) -> None:

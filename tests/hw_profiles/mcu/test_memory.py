@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from hw_profiles.mcu.arena import arena, flash_bytes
-from hw_profiles.mcu.memory import BlockMemory, unweighted
+from hw_profiles.mcu.memory import planned, unweighted
 from search_spaces.errors import InputError
 from search_spaces.ir.blocks import BlockMap
 from search_spaces.ir.builder import Builder, Tensor
@@ -17,7 +17,7 @@ Spaces = Callable[[str], SearchSpace]
 @pytest.mark.parametrize("name", ["mobilenet_v3", "nasbench_macro"])
 def test_blocks_tell_what_whole_networks_need(small_space: Spaces, name: str) -> None:
     space = small_space(name)
-    memory = BlockMemory(BlockMap(space))
+    memory = planned(BlockMap(space))
     rng = np.random.default_rng(0)
     archs = space.canonical(rng.integers(0, space.cardinality, (12, len(space.knobs))))
     networks = [unweighted(space.build(arch)) for arch in archs]
@@ -32,7 +32,7 @@ def test_blocks_tell_what_whole_networks_need(small_space: Spaces, name: str) ->
 @pytest.mark.parametrize("metric", ["peak_sram_kib", "flash_kib"])
 def test_the_extremes_are_those_of_all_architectures(small_space: Spaces, metric: str) -> None:
     space = small_space("nasbench_macro")
-    memory = BlockMemory(BlockMap(space))
+    memory = planned(BlockMap(space))
     grid = np.stack(np.meshgrid(*map(np.arange, space.cardinality[:5]), indexing="ij"), -1)
     rest = np.random.default_rng(0).integers(0, 3, (grid.size // 5, len(space.knobs) - 5))
     archs = space.canonical(np.concatenate([grid.reshape(-1, 5), rest], axis=1))
@@ -65,4 +65,4 @@ class _Skipping(SearchSpace):
 
 def test_a_space_whose_blocks_are_no_chain_is_refused() -> None:
     with pytest.raises(InputError, match="block 'd' reads 'a/conv' of a block that"):
-        BlockMemory(BlockMap(_Skipping()))
+        planned(BlockMap(_Skipping()))

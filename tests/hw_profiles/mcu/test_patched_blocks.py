@@ -6,10 +6,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from hw_profiles.block_memory import BlockMemory
 from hw_profiles.device import load_device
 from hw_profiles.mcu.arena import arena, flash_bytes
 from hw_profiles.mcu.lower import Int8Network
-from hw_profiles.mcu.memory import BlockMemory, unweighted
+from hw_profiles.mcu.memory import planned, unweighted
 from hw_profiles.mcu.patched_blocks import PatchedBlocks
 from hw_profiles.mcu.simulate import geometry
 from hw_profiles.profilers.base import Measurement
@@ -50,7 +51,7 @@ def blocks(plain: BlockMap) -> BlockMap:
 
 @pytest.fixture(scope="module")
 def memory(blocks: BlockMap) -> BlockMemory:
-    return BlockMemory(blocks)
+    return planned(blocks)
 
 
 def _layers(network: Int8Network) -> Counter:
@@ -89,7 +90,7 @@ def test_the_least_memory_is_found_among_patches(plain: BlockMap, memory: BlockM
     assert least.value <= found.min()
     assert most.value >= found.max()
     assert SPACE.decode(least.arch)["patches"] != 1
-    assert least.value < 0.9 * BlockMemory(plain).reachable("peak_sram_kib")[0].value
+    assert least.value < 0.9 * planned(plain).reachable("peak_sram_kib")[0].value
 
 
 @pytest.mark.exhaustive

@@ -4,11 +4,15 @@ import pytest
 from hw_profiles.device import DeviceSpec, Npu, list_devices, load_device
 from hw_profiles.profilers import registry
 from hw_profiles.profilers.vela import Summary, Vela, summary
+from hw_profiles.table import LatencyTable, settings_of
+from hw_profiles.worklist import worklist
 from nas.testing.device_suite import SPACE, DeviceSuite
 from search_spaces.errors import InputError
+from search_spaces.ir.blocks import BlockMap
 from search_spaces.ir.builder import Builder
 from search_spaces.ir.count import count
 from search_spaces.ir.graph import Graph
+from search_spaces.mcunet import McuNet
 
 SMALLER, LARGER = load_device("ethosu55_128"), load_device("ethosu55_256")
 DEVICES = [device for device in list_devices() if device.runner == "vela"]
@@ -22,7 +26,7 @@ class Pretended(Vela):
         return "estimate 1.0"
 
     def compiled(self, graph: Graph) -> Summary:
-        return Summary(1.0 + count(graph).macs / 1e3, 12.5)
+        return Summary(1.0 + count(graph).macs / 1e3, 12.5, 1.0 + count(graph).params / 1e3)
 
 
 class TestVela(DeviceSuite):
@@ -52,7 +56,43 @@ def test_the_compiler_tells_time_and_memory() -> None:
     measured = Vela(SMALLER).measure([], [_network(8)])
     assert measured.networks[0].value_us == pytest.approx(narrow.time_us)
     assert measured.networks[0].source == "estimated"
-    assert f"{narrow.sram_kib:.1f} KiB" in measured.networks[0].description
+    assert measured.networks[0].sram_kib == narrow.sram_kib
+    assert measured.networks[0].flash_kib == narrow.flash_kib
+    # The head's weights at least.
+    assert wide[0].flash_kib - narrow.flash_kib > 56 * 10 / 1024
+
+
+@pytest.mark.exhaustive
+def test_blocks_tell_time_and_memory_of_whole_networks() -> None:
+    pytest.importorskip("ethosu.vela")
+    pytest.importorskip("ai_edge_litert")
+    space = McuNet(
+        resolution=(16,),
+        channels=1,
+        classes=3,
+        stem=16,
+        stem_stride=1,
+        widths=(16, 24),
+        strides=(2, 2),
+        width=(0.5,),
+        depth=(1, 2),
+        kernel=(3,),
+        expand=(2,),
+    )
+    blocks, profiler = BlockMap(space), Vela(SMALLER)
+    archs = np.stack([space.smallest(), space.largest()])
+    units = worklist(blocks, SMALLER)
+    found = profiler.measure(units, [space.build(arch) for arch in archs])
+    table = LatencyTable(SMALLER.id, settings_of(SMALLER), units=found.units)
+    memory = table.bind_memory(blocks)
+    assert memory is not None
+    time_us = [whole.value_us for whole in found.networks]
+    value_us = np.array([found.units[unit.key].value_us for unit in units])
+    np.testing.assert_allclose(blocks.total(value_us, archs), time_us, rtol=0.02)
+    sram_kib = [whole.sram_kib for whole in found.networks]
+    np.testing.assert_allclose(memory.peak_sram_kib(archs), sram_kib, rtol=0.01)
+    flash_kib = [whole.flash_kib for whole in found.networks]
+    np.testing.assert_allclose(memory.flash_kib(archs), flash_kib, rtol=0.05)
 
 
 def test_layers_left_to_the_cpu_are_refused() -> None:
