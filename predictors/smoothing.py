@@ -23,7 +23,7 @@ _PAIRS = 1500
 _PENALTIES = np.logspace(-1, 3, 9)
 # Errors beyond so many robust standard deviations count no more than those there (Huber, "Robust
 # Statistics", 1981, §7.8: pseudo-values).
-_HUBER, _FITS = 2.5, 3
+_HUBER, _AGAIN = 2.5, 2
 _MEDIAN_TO_STD = 1.4826
 
 
@@ -71,16 +71,22 @@ def _smooth_ms(
     y = np.log(latency_ms.astype(np.float64))
     pairs = _pairs(x)
     wide, wide_pool = _with(x, pairs), _with(pool, pairs)
-    center = wide.mean(0)
-    ridge = _Ridge(wide - center[None, :])
-    labels = y
-    for _ in range(_FITS):
+    center = wide.mean(0)[None, :]
+    z, z_pool = wide - center, wide_pool - center
+    ridge = _Ridge(z)
+
+    def fitted(labels: Float64[np.ndarray, " m"]) -> tuple[np.ndarray, np.ndarray]:
         offset = labels.mean()
         weights = ridge.weights(labels - offset)
-        additive = (wide - center[None, :]) @ weights + offset
-        trees = _trees().fit(x, labels - additive)
-        labels = _brought_back(y, additive + trees.predict(x))
-    return np.exp((wide_pool - center[None, :]) @ weights + offset + trees.predict(pool))
+        trees = _trees().fit(x, labels - offset - z @ weights)
+        both = ((z, x), (z_pool, pool))
+        own, asked = (a @ weights + offset + trees.predict(b) for a, b in both)
+        return own, asked
+
+    own, asked = fitted(y)
+    for _ in range(_AGAIN):
+        own, asked = fitted(_brought_back(y, own))
+    return np.exp(asked)
 
 
 def _trees() -> Any:
