@@ -6,7 +6,7 @@ Looked up in three places, in this order: those that come with hwnas, the user's
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from io import SEEK_END, StringIO
 from pathlib import Path
@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from search_spaces.errors import InputError
 from search_spaces.files import write_text
+from search_spaces.wording import worded
 
 _BUILT_IN = Path(__file__).parent / "devices"
 _FILE = "device.yaml"
@@ -248,14 +249,11 @@ def _read(path: Path) -> DeviceSpec:
     try:
         return DeviceSpec.model_validate({**data, "folder": path.parent})
     except ValidationError as error:
-        raise InputError([_line(path, item) for item in error.errors()]) from None
+        fields = [name for name in DeviceSpec.model_fields if name != "folder"]
+        raise InputError([_line(path, item, fields) for item in error.errors()]) from None
 
 
-def _line(path: Path, problem: Any) -> str:
-    key = ".".join(str(part) for part in problem["loc"])
-    if problem["type"] != "extra_forbidden":
-        return f"{path}: {key}: {problem['msg']}"
-    fields = [name for name in DeviceSpec.model_fields if name != "folder"]
-    close = get_close_matches(key, fields, 1)
-    hint = f"did you mean {close[0]!r}?" if close else f"keys: {', '.join(fields)}"
-    return f"{path}: {key}: unknown key {key!r}; {hint}"
+def _line(path: Path, problem: Any, fields: Sequence[str]) -> str:
+    location = problem["loc"]
+    key = ".".join(str(part) for part in location)
+    return f"{path}: {key}: {worded(problem, location[-1] if location else '', fields)}"

@@ -7,6 +7,7 @@ where it stopped, and ends in the same result.
 
 import time
 from collections.abc import Callable
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from nas.deploy import export_trial
 from nas.distributed import evaluator_pool
 from nas.explore import Explorer
 from nas.log import Log
+from nas.plan import proxy_hours, untrained, untrained_words
 from nas.results.run import open_run
 from nas.store import RunStore
 from nas.trials import Batch
@@ -82,7 +84,9 @@ class Controller:
         space, data = self.bench.space, self.bench.data
         images = f"{len(data.train)} training and {len(data.validation)} validation images"
         self.log(f"data: {data.name}, {images}")
-        self.log(f"space: {space.name}, {space.size():.3g} architectures")
+        self.log(f"space: {space.name}, {Decimal(space.size()):.3g} architectures")
+        if networks := untrained(self.experiment, space):
+            self.log(untrained_words(networks, proxy_hours(self.experiment, networks)))
         for name, device in self.bench.devices.items():
 
             def watch(done: int, total: int, eta_s: float, what: str, name: str = name) -> None:
@@ -97,10 +101,11 @@ class Controller:
             table.save(self.bench.table_path(name))
         wanted = (*self.experiment.objectives, *self.experiment.constraints)
         costs = self.bench.costs
-        costs.check_covered(self.bench.devices, self.experiment.allow_interpolation)
+        named = str(self.store.folder)
+        costs.check_covered(self.bench.devices, named, self.experiment.allow_interpolation)
         for line in costs.interpolated():
             self.log(line)
-        costs.check_known(wanted)
+        costs.check_known(wanted, named)
         costs.check_reachable(self.experiment.constraints)
         return {"blocks": max(len(table.keys) for table in costs.tables.values())}
 
@@ -154,6 +159,10 @@ class Controller:
     def search(self) -> dict[str, Any]:
         """Search with estimates, and random search beside it for comparison."""
         explorer = self._explorer()
+        proxies = self.bench.proxies
+        if proxies is not None and proxies.seconds is not None:
+            networks = untrained(self.experiment, self.bench.space)
+            self.log(untrained_words(networks, networks * proxies.seconds / 3600))
         explorer.run(self.experiment.search.type, "search")
         explorer.run("random", "random")
         return explorer.facts()

@@ -11,7 +11,7 @@ from hw_profiles.block_memory import BlockMemory
 from hw_profiles.device import DeviceSpec, elsewhere_command
 from hw_profiles.estimate import BoundTable, places
 from hw_profiles.joint import JointCost
-from nas.objectives import Constraint, Objective
+from nas.objectives import MEMORY, Constraint, Objective
 from search_spaces.errors import InputError
 from search_spaces.ir.blocks import BlockMap
 from search_spaces.ir.extremes import Extreme, cheapest
@@ -23,7 +23,6 @@ Intervals = dict[str, tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"]]]
 _COUNTED = ("macs", "params")
 _ESTIMATED = {"measured": "estimated from blocks", "transferred": "transferred"}
 _VARIANCE = "variance of "
-_PLANNED = ("peak_sram_kib", "flash_kib")
 # Weights of the first of two bounds that are tried for a proof that they exclude each other.
 _WEIGHTS = np.linspace(0.05, 0.95, 19)
 # Above rounding errors of relative excesses.
@@ -54,7 +53,7 @@ class Costs:
         self._planned = {
             f"{metric}@{device}": (metric, known)
             for device, known in (memory or {}).items()
-            for metric in _PLANNED
+            for metric in MEMORY
         }
 
     @cached_property
@@ -136,27 +135,27 @@ class Costs:
         ]
 
     def check_covered(
-        self, devices: Mapping[str, DeviceSpec], allow_interpolation: bool = False
+        self, devices: Mapping[str, DeviceSpec], named: str, allow_interpolation: bool = False
     ) -> None:
         """Refuse tables that do not hold all blocks of the space.
 
         Args:
             devices: by the names of the tables.
+            named: how `nas profile` is told the space; its name alone has default parameters.
             allow_interpolation: whether what could be interpolated has been.
 
         Raises:
             InputError: a line for each of them, with the command that fills it.
         """
-        name = self.blocks.space.name
         problems = []
         for device, table in self.tables.items():
             if not table.missing:
                 continue
-            command = f"nas profile {name} --device {device}"
+            command = f"nas profile {named} --device {device}"
             if devices[device].runner is None:
-                command = elsewhere_command(device, name)
+                command = elsewhere_command(device, named)
             problems.append(
-                f"device {device!r} has no complete table for space {name!r}: "
+                f"device {device!r} has no complete table for space {self.blocks.space.name!r}: "
                 f"{len(table.missing)} of {len(table.keys)} blocks missing; run: {command}"
                 + (
                     " (too few measured blocks are of their kinds to interpolate them)"
@@ -167,34 +166,33 @@ class Costs:
         if problems:
             raise InputError(problems)
 
-    def check_known(self, wanted: Sequence[Objective | Constraint]) -> None:
-        """Refuse a metric that a device has no figures for, or whose figures lack the intervals
-        that a probability needs.
+    def check_known(self, wanted: Sequence[Objective | Constraint], named: str) -> None:
+        """Refuse energy that no one metered, and figures that lack the intervals which a
+        probability needs.
+
+        Args:
+            wanted: what the search is for.
+            named: how `nas profile` is told the space.
 
         Raises:
             InputError: a line for each of them.
         """
         known = {"accuracy", *self.sources()}
         unknown = {item.column: item for item in wanted if item.column not in known}
-        problems = []
-        for column, item in unknown.items():
-            if item.metric != "energy_mj":
-                problems.append(
-                    f"{column}: only microcontrollers and NPUs have this metric; if "
-                    f"{item.device!r} is an NPU, its table is of an earlier release: nas profile "
-                    "with --again adds it"
-                )
-                continue
-            problems.append(
-                f"{column}: the table of {item.device!r} lacks the energy of some blocks: nothing "
-                "could meter it when they were measured (a CPU needs /sys/class/powercap/"
-                "intel-rapl:*/energy_uj, readable for you); where it can be metered, nas profile "
-                "with --again adds it; tables brought from other machines have none"
-            )
+        problems = [
+            f"{column}: the table of {item.device!r} has no memory of blocks, which older releases "
+            f"did not keep; run: nas profile {named} --device {item.device} --again"
+            if item.metric in MEMORY
+            else f"{column}: the table of {item.device!r} lacks the energy of some blocks: nothing "
+            "could meter it when they were measured (a CPU needs /sys/class/powercap/"
+            "intel-rapl:*/energy_uj, readable for you); where it can be metered, nas profile "
+            "with --again adds it; tables brought from other machines have none"
+            for column, item in unknown.items()
+        ]
         problems += [
             f"{c.column}: its estimates have no interval, so none holds with probability "
             f"{c.probability:g}: the table has no two whole networks of this space; run: nas "
-            f"profile {self.blocks.space.name} --device {c.device}, or remove `probability`"
+            f"profile {named} --device {c.device}, or remove `probability`"
             for c in wanted
             if isinstance(c, Constraint) and c.probability is not None and c.column in self._bound
             if np.isnan(self._bound[c.column].correction.interval)

@@ -44,6 +44,10 @@ METRICS: Mapping[str, Metric] = {
 }
 
 
+# Of the RAM and flash of a microcontroller or an NPU.
+MEMORY = ("peak_sram_kib", "flash_kib")
+
+
 class _Measured(BaseModel, frozen=True, extra="forbid"):
     """A metric, on a device where it depends on one."""
 
@@ -123,6 +127,13 @@ class Constraint(_Measured, frozen=True, validate_by_name=True, validate_by_alia
     def _spread_known(self) -> Self:
         if self.probability is not None and not METRICS[self.metric].uncertain:
             raise ValueError(f"{self.metric} is counted and has no spread: remove `probability`")
+        return self
+
+    @model_validator(mode="after")
+    def _in_range(self) -> Self:
+        bounds = [bound for bound in (self.lower, self.upper) if bound is not None]
+        if self.metric == "accuracy" and not all(0 <= bound <= 1 for bound in bounds):
+            raise ValueError("accuracy is a share from 0 to 1: write 0.9 for 90 %")
         return self
 
     @model_validator(mode="after")

@@ -2,9 +2,11 @@
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import redirect_stdout
 from importlib import import_module
 from inspect import signature
 from pathlib import Path
+from traceback import extract_tb
 from typing import Any, cast
 
 import numpy as np
@@ -13,7 +15,7 @@ from jaxtyping import Float
 from nas.config.direct import DirectExperiment, EvaluatorConfig, PythonEvaluatorConfig
 from nas.distributed import Evaluator
 from nas.search.tabular import read_table
-from search_spaces.errors import InputError
+from search_spaces.errors import InputError, RunError
 from search_spaces.space import Archs, SearchSpace
 
 Function = Callable[..., Mapping[str, float] | None]
@@ -59,6 +61,7 @@ class PythonEvaluator:
 
         Raises:
             InputError: it returns something else, or lacks a metric.
+            RunError: it raises something, or ends the program.
         """
         k = len(self._space.knobs)
         rungs = archs[:, k] if archs.shape[1] > k else np.full(len(archs), -1)
@@ -70,7 +73,7 @@ class PythonEvaluator:
         return {name: np.array([row.get(name, np.nan) for row in found], float) for name in names}
 
     def _checked(self, choices: dict[str, Any], fidelity: float) -> dict[str, float]:
-        metrics = self._function(choices, **({"fidelity": fidelity} if self._partial else {}))
+        metrics = self._asked(choices, {"fidelity": fidelity} if self._partial else {})
         if metrics is None:
             return {}
         if not isinstance(metrics, Mapping):
@@ -85,6 +88,18 @@ class PythonEvaluator:
             return {str(name): float(value) for name, value in metrics.items()}
         except (TypeError, ValueError):
             raise InputError(f"evaluator: metrics must be numbers, got {metrics!r}") from None
+
+    def _asked(self, choices: dict[str, Any], more: dict[str, float]) -> Any:
+        """What the function returns; what it prints goes to the log, since stdout is the result."""
+        try:
+            with redirect_stdout(sys.stderr):
+                return self._function(choices, **more)
+        # A function that ends the program is as wrong as one that raises.
+        except (Exception, SystemExit) as error:
+            raise RunError(
+                f"evaluator: {_told(error)} at {_place(error)} for {choices}: mend it and continue "
+                "with --resume (None says that an architecture can't be evaluated)"
+            ) from error
 
 
 class TableEvaluator:
@@ -138,6 +153,16 @@ def _takes_fidelity(function: Function) -> bool:
     return "fidelity" in parameters
 
 
+def _told(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}".removesuffix(": ")
+
+
+def _place(error: BaseException) -> str:
+    """File and line that the error comes from."""
+    *_, last = extract_tb(error.__traceback__)
+    return f"{last.filename}:{last.lineno}"
+
+
 def _function(target: str, folder: str) -> Function:
     module, _, name = target.partition(":")
     if folder not in sys.path:
@@ -149,6 +174,11 @@ def _function(target: str, folder: str) -> Function:
             f"evaluator.target: {target}: no module named {error.name!r} here; start nas in the "
             "folder that holds it, or install it"
         ) from None
+    except (Exception, SystemExit) as error:
+        raise InputError(
+            f"evaluator.target: {target}: importing {module} fails: {_told(error)}; try: "
+            f"python -c 'import {module}'"
+        ) from error
     if not callable(found):
         raise InputError(f"evaluator.target: {module} has no function {name!r}")
     return cast(Function, found)

@@ -20,6 +20,7 @@ from jaxtyping import Int
 
 from nas import trials
 from nas.journal import Journal
+from nas.journal import read as read_journal
 from nas.trials import Batch
 from search_spaces.errors import InputError
 from search_spaces.files import disk_error, no_space, write_json, write_text
@@ -57,7 +58,7 @@ class RunStore:
     def create(
         cls, folder: Path, config: str, resolved: str, environment: Mapping[str, Any]
     ) -> "RunStore":
-        """Start a run in a new folder (or in one whose `create` was cut short).
+        """Start a run in a new folder, or in one where nothing has been done yet.
 
         Args:
             folder: must not hold a run or anything else.
@@ -77,7 +78,7 @@ class RunStore:
             raise InputError(f"{folder}: exists and is not a run; choose another name")
         lock = _lock(folder)
         try:
-            if is_run(folder):
+            if is_run(folder) and _has_work(folder):
                 raise InputError(
                     f"{folder}: this run exists; continue it with --resume, or choose another name"
                 )
@@ -221,6 +222,11 @@ def read_trials(folder: Path, stage: str | None = None) -> "DataFrame":
 
 def _marker(folder: Path, stage: str) -> Path:
     return folder / "stages" / f"{stage}.json"
+
+
+def _has_work(folder: Path) -> bool:
+    """Whether a run has finished a stage, or noted an evaluation: else it is no loss."""
+    return any((folder / "stages").glob("*.json")) or bool(read_journal(folder / _JOURNAL).records)
 
 
 def _lock(folder: Path) -> IO[str]:

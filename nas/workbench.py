@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
@@ -36,6 +36,9 @@ from search_spaces.ir.elastic import cut
 from search_spaces.ir.graph import Graph
 from search_spaces.ir.passes import fold_batchnorm, fold_params
 from search_spaces.space import SearchSpace
+
+if TYPE_CHECKING:
+    from predictors.zero_cost import ZeroCost
 
 # Training images that untrained networks are judged on.
 _PROXY_IMAGES = 32
@@ -161,12 +164,17 @@ class Workbench:
         """The fitted accuracy predictor."""
         return registry.load(self.predictor_folder, self.space, **self.extra_features)
 
-    @cached_property
+    @property
     def extra_features(self) -> Mapping[str, Any]:
         """What the accuracy predictor sees beside the architectures, as its parameter."""
+        return {} if self.proxies is None else {"extra": self.proxies}
+
+    @cached_property
+    def proxies(self) -> "ZeroCost | None":
+        """Zero-cost proxies on training images, where the experiment asks for any."""
         names = self.experiment.predictors.accuracy.zero_cost
         if not names:
-            return {}
+            return None
         from predictors.zero_cost import ZeroCost
 
         data, seed = self.data, self.experiment.seed
@@ -174,7 +182,7 @@ class Workbench:
         images = jax.numpy.asarray(data.train.images[:_PROXY_IMAGES])
         images = np.asarray(normalise(images, mean, std))
         labels = data.train.labels[:_PROXY_IMAGES]
-        return {"extra": ZeroCost(self.space, names, images, labels, seed)}
+        return ZeroCost(self.space, names, images, labels, seed)
 
     @property
     def predictor_folder(self) -> Path:

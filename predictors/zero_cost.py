@@ -16,6 +16,7 @@ for one architecture alone, and ops of shapes that came before are compiled alre
 | `zen` | log of what noise on the input does to the last map | Lin et al., ICCV 2021, alg. 1 |
 """
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
@@ -239,6 +240,12 @@ class ZeroCost:
         self._images, self._labels = jnp.asarray(images), jnp.asarray(labels)
         self._key = jax.random.key(seed)
         self._known: dict[bytes, list[float]] = {}
+        self._took_s: list[float] = []
+
+    @property
+    def seconds(self) -> float | None:
+        """What a network takes, by the clock: the median so far, since the first ones compile."""
+        return float(np.median(self._took_s)) if self._took_s else None
 
     def __call__(self, archs: Archs) -> Float64[np.ndarray, "n p"]:
         """A row an architecture, a column a proxy, centred and scaled by some random ones."""
@@ -261,8 +268,10 @@ class ZeroCost:
         keys = [arch.tobytes() for arch in archs]
         for key, arch in zip(keys, archs, strict=True):
             if key not in self._known:
+                began = time.monotonic()
                 net = self._network(arch)
                 self._known[key] = [_compressed(name, _PROXIES[name](net)) for name in self.names]
+                self._took_s.append(time.monotonic() - began)
         rows = [self._known[key] for key in keys]
         return np.array(rows, np.float64).reshape(len(archs), len(self.names))
 

@@ -62,7 +62,7 @@ class MobileNetV3(SearchSpace):
         for name in ("strides", "hswish", "squeeze_excite"):
             if len(getattr(self, name)) != stages:
                 raise InputError(f"{name}: needs one entry for each of the {stages} widths")
-        if min(self.depth) < 1:
+        if min(self.depth, default=0) < 1:
             raise InputError("depth: a stage has at least 1 block, its first one downsamples")
         if any(k % 2 == 0 for k in self.kernel):
             raise InputError(f"kernel: sizes must be odd, got {list(self.kernel)}")

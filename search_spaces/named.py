@@ -20,6 +20,12 @@ def hint(name: str, known: Iterable[str]) -> str:
     return f"there are: {', '.join(known)}" if known else "there is none"
 
 
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """`; did you mean 'population'?`, or nothing where no known word is close."""
+    close = get_close_matches(word, list(known), 1)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
 class Registry(Generic[T]):
     """A table of what there is of a kind; a new one is one file and one line.
 

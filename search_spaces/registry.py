@@ -1,12 +1,14 @@
 """The spaces by name: a new space is one file and one line here."""
 
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from search_spaces.errors import InputError
-from search_spaces.named import Registry, hint
+from search_spaces.named import Registry
 from search_spaces.space import SearchSpace
+from search_spaces.wording import got, worded
 
 _SPACES: Registry[type[SearchSpace]] = Registry(
     "space",
@@ -39,18 +41,27 @@ def create(
     """
     adapter = TypeAdapter(_SPACES.find(type, "type: "))
     try:
-        return adapter.validate_python(parameters)
+        space = adapter.validate_python(parameters)
     except ValidationError as error:
-        raise InputError([_line(item, adapter) for item in error.errors()]) from None
+        raise InputError(list(dict.fromkeys(_lines(error, adapter)))) from None
+    # Options are checked where the knobs are made.
+    _ = space.knobs
+    return space
 
 
-def _line(item: Any, adapter: TypeAdapter[SearchSpace]) -> str:
-    key = ".".join(str(part) for part in item["loc"])
-    if item["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
-        fields = adapter.json_schema()["properties"]
-        return f"{key}: unknown key {key!r}; {hint(key, fields)}"
-    message = item["msg"].removeprefix("Value error, ")
-    return f"{key}: {message}" if key else message
+def _lines(error: ValidationError, adapter: TypeAdapter[SearchSpace]) -> Iterator[str]:
+    for item in error.errors():
+        if item["type"] == "value_error":
+            yield from item["msg"].removeprefix("Value error, ").splitlines()
+        elif item["loc"][-1:] == ("str",):
+            yield f"{_dotted(item['loc'][:-1])}: must be a number or text{got(item['input'])}"
+        elif item["loc"][-1] not in ("int", "float"):
+            known = list(adapter.json_schema()["properties"])
+            yield f"{_dotted(item['loc'])}: {worded(item, item['loc'][-1], known)}"
+
+
+def _dotted(location: Sequence[str | int]) -> str:
+    return ".".join(str(part) for part in location)
 
 
 PARAMETERS = ConfigDict(extra="forbid")

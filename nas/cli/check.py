@@ -21,14 +21,16 @@ def check(file: File, overrides: Overrides = None, as_json: AsJson = False) -> N
     """Check an experiment file and its data; print it with all defaults, and the work it plans."""
     from dataclasses import asdict
 
-    from nas.config import DirectExperiment, load_any, to_yaml
+    from nas.config import DirectExperiment, load_any, located, to_yaml
     from nas.plan import plan
 
     experiment = load_any(file, overrides or ())
     if isinstance(experiment, DirectExperiment):
-        _check_own(experiment, as_json)
+        with located(file, overrides or ()):
+            _check_own(experiment, as_json)
         return
-    planned = plan(experiment)
+    with located(file, overrides or ()):
+        planned = plan(experiment)
     if as_json:
         # A string: such numbers are beyond what JSON readers hold exactly.
         work = asdict(planned) | {"architectures": str(planned.architectures)}
@@ -41,6 +43,8 @@ def check(file: File, overrides: Overrides = None, as_json: AsJson = False) -> N
 
 def _check_own(experiment: "DirectExperiment", as_json: bool) -> None:
     """The evaluator is imported, but not asked for anything."""
+    from decimal import Decimal
+
     from nas.config import to_yaml
     from nas.own_evaluator import make_evaluator
 
@@ -51,4 +55,4 @@ def _check_own(experiment: "DirectExperiment", as_json: bool) -> None:
         return
     typer.echo(to_yaml(experiment), nl=False)
     typer.echo(f"# to evaluate: {experiment.search.evaluations} of", nl=False)
-    typer.echo(f" {experiment.space.create().size():.3g} architectures")
+    typer.echo(f" {Decimal(experiment.space.create().size()):.3g} architectures")

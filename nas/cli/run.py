@@ -40,7 +40,7 @@ def run(
         check(file, overrides, as_json)
         return
     relaunch()
-    from nas.config import load_any, to_yaml
+    from nas.config import load_any, located, to_yaml
     from nas.store import RunStore
     from search_spaces.errors import InputError
 
@@ -60,7 +60,7 @@ def run(
         from nas.environment import environment
 
         store = RunStore.create(folder, file.read_text(), resolved, environment())
-    with store:
+    with store, located(file, overrides or ()):
         _run(experiment, store, workers)
     _print_front(folder, as_json)
 

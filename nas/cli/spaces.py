@@ -1,6 +1,11 @@
 """`nas spaces`: which search spaces there are, and what can be chosen in one."""
 
-from typing import Annotated
+import json
+import re
+from dataclasses import MISSING, fields
+from decimal import Decimal
+from inspect import getdoc
+from typing import Annotated, Any
 
 import typer
 
@@ -12,29 +17,53 @@ Name = Annotated[
 
 
 def spaces(name: Name = None, as_json: AsJson = False) -> None:
-    """List the search spaces, or the knobs and the size of one with its default parameters."""
+    """List the search spaces, or the parameters of one, and its knobs and size without any."""
     from search_spaces import registry
 
     if name is None:
         _list(registry.names(), as_json)
         return
-    space = registry.create(name)
-    knobs = [
-        {"name": knob.name, "options": list(knob.options), "ordered": knob.ordered}
-        for knob in space.knobs
-    ]
-    size = space.size()
-    if as_json:
+    kind = registry.find(name)
+    parameters = _parameters(kind)
+    facts: dict[str, Any] = {"name": name, "version": kind.version, "parameters": parameters}
+    if kind.has_networks:
+        space = registry.create(name)
+        knobs = [{"name": k.name, "options": k.options, "ordered": k.ordered} for k in space.knobs]
         # A string: such numbers are beyond what JSON readers hold exactly.
-        print_json(
-            {"name": space.name, "version": space.version, "size": str(size), "knobs": knobs}
-        )
+        facts |= {"size": str(space.size()), "knobs": knobs}
+    if as_json:
+        print_json(facts)
         return
     print_table(
-        ["knob", "options"], [[k["name"], ", ".join(map(str, k["options"]))] for k in knobs]
+        ["parameter", "default", "what it is"],
+        [[p["name"], _default(p["default"]), p["description"]] for p in parameters],
     )
-    typer.echo(f"\n{space.name} version {space.version}: {len(knobs)} knobs, {size} architectures")
-    typer.echo(f"(about {size:.1e}) with its default parameters")
+    typer.echo("")
+    if not kind.has_networks:
+        typer.echo(f"{name} version {kind.version}: as many architectures as you give it")
+        return
+    knobs = [[knob["name"], ", ".join(map(str, knob["options"]))] for knob in facts["knobs"]]
+    print_table(["knob", "options"], knobs)
+    size = facts["size"]
+    typer.echo(f"\n{name} version {kind.version}: {len(knobs)} knobs, {size} architectures")
+    typer.echo(f"(about {_size(size)}) with its default parameters")
+
+
+def _default(value: Any) -> str | None:
+    return None if value is None else json.dumps(value)
+
+
+def _parameters(kind: Any) -> list[dict[str, Any]]:
+    """Fields of a space's dataclass, with what its docstring says of them; no default is None."""
+    said = dict(re.findall(r"^    (\w+): (.+(?:\n {8}.+)*)", getdoc(kind) or "", re.MULTILINE))
+    return [
+        {
+            "name": field.name,
+            "default": None if field.default is MISSING else field.default,
+            "description": " ".join(said[field.name].split()),
+        }
+        for field in fields(kind)
+    ]
 
 
 def _list(names: list[str], as_json: bool) -> None:
@@ -59,4 +88,4 @@ def _list(names: list[str], as_json: bool) -> None:
 
 
 def _size(size: str | None) -> str:
-    return f"{int(size):.1e}" if size else "as you give it"
+    return f"{Decimal(size):.1e}" if size else "as you give it"

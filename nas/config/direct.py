@@ -81,6 +81,10 @@ class OwnConstraint(Constraint, frozen=True, validate_by_name=True, validate_by_
         return self
 
     @model_validator(mode="after")
+    def _in_range(self) -> "OwnConstraint":
+        return self
+
+    @model_validator(mode="after")
     def _spread_known(self) -> "OwnConstraint":
         if self.probability is not None:
             raise ValueError(
@@ -130,7 +134,9 @@ class DirectExperiment(BaseModel):
     model_config = _STRICT
 
     name: str = Field(
-        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="Names the run's folder."
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
+        max_length=100,
+        description="Names the run's folder.",
     )
     seed: int = Field(default=0, ge=0, lt=2**32, description="Of everything random in the run.")
     space: SpaceConfig

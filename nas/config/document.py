@@ -6,7 +6,6 @@ values know that they came from there.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from search_spaces.errors import InputError
+from search_spaces.named import did_you_mean
 
 Location = tuple[str | int, ...]
 _TAG = "tag:yaml.org,2002:"
@@ -106,6 +106,8 @@ def _syntax(error: YAMLError) -> tuple[int, str]:
         return 1, f"not valid YAML: {str(error).splitlines()[0]}"
     mark = error.problem_mark or error.context_mark
     problem = ": ".join(part for part in (error.context, error.problem) if part)
+    if "'\\t'" in problem:
+        problem = "a tab begins a value; YAML is indented with spaces: replace it"
     return (mark.line + 1 if mark else 1), f"not valid YAML: {problem}"
 
 
@@ -211,9 +213,3 @@ def _step(target: Any, key: str, location: Location) -> str | int:
 def dotted(location: Location) -> str:
     """`objectives.0.goal`, the way `--set` takes it; the whole file is `the file`."""
     return ".".join(str(part) for part in location) or "the file"
-
-
-def did_you_mean(word: str, known: Sequence[str]) -> str:
-    """`; did you mean 'population'?`, or nothing where no known word is close."""
-    close = get_close_matches(word, known, 1)
-    return f"; did you mean {close[0]!r}?" if close else ""

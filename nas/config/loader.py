@@ -3,6 +3,7 @@
 import io
 import json
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,6 +16,7 @@ from nas.config.direct import DirectExperiment
 from nas.config.document import Document, Problem, dotted, read
 from nas.config.problems import explain
 from nas.config.schema import Experiment, SpaceConfig, device_problems
+from nas.objectives import MEMORY
 from nas.search import registry as algorithms
 from search_spaces.errors import InputError
 from search_spaces.named import hint
@@ -42,6 +44,34 @@ def load_any(path: Path, overrides: Sequence[str] = ()) -> Experiment | DirectEx
     return _checked(document, DirectExperiment if own else Experiment)
 
 
+@contextmanager
+def located(path: Path, overrides: Sequence[str] = ()) -> Iterator[None]:
+    """Say on which line of an experiment file the key stands that an InputError begins with.
+
+    For what only shows when the experiment is carried out: data, tables, reachable bounds.
+
+    Args:
+        path: the YAML file.
+        overrides: `--set` texts.
+
+    Raises:
+        InputError: of the work inside.
+    """
+    try:
+        yield
+    except InputError as error:
+        document = read(path, overrides)
+        raise InputError([_placed(document, line) for line in error.problems]) from error
+
+
+def _placed(document: Document, line: str) -> str:
+    key = line.partition(": ")[0]
+    location = tuple(int(part) if part.isdecimal() else part for part in key.split("."))
+    if location[:1] not in document.places:
+        return line
+    return str(document.problem(location, line))
+
+
 def parse(value: Any) -> Experiment | DirectExperiment:
     """The experiment that a run keeps as plain values."""
     model = DirectExperiment if "evaluator" in value else Experiment
@@ -60,6 +90,8 @@ def _checked(document: Document, model: type[M]) -> M:
     problems += [*_space_problems(document), *_device_problems(document)]
     if isinstance(experiment, DirectExperiment):
         problems += _search_problems(experiment, document)
+    if isinstance(experiment, Experiment) and not problems:
+        problems += _metric_problems(experiment, document)
     if experiment is None or problems:
         raise InputError([str(problem) for problem in sorted(set(problems))])
     return experiment
@@ -79,6 +111,16 @@ def _search_problems(experiment: DirectExperiment, document: Document) -> Iterat
         for line in _problems_of(lambda: experiment.search.create(space, experiment.seed)):
             key = line.split(":")[0]
             yield document.problem(("search", key), f"search.{line}")
+
+
+def _metric_problems(experiment: Experiment, document: Document) -> Iterator[Problem]:
+    """Memory is planned for microcontrollers, and told by the compilers of NPUs."""
+    for group in ("objectives", "constraints"):
+        for i, item in enumerate(getattr(experiment, group)):
+            if item.metric in MEMORY and load_device(item.device).kind not in ("mcu", "npu"):
+                message = f"{group}.{i}: only microcontrollers and NPUs have {item.metric}, "
+                message += f"{item.device!r} is none: take another device or metric"
+                yield document.problem((group, i), message)
 
 
 def to_yaml(experiment: Experiment | DirectExperiment) -> str:

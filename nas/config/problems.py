@@ -1,27 +1,13 @@
 """Pydantic's errors in the user's words: the key as written in the YAML, the rule, what to do."""
 
-import json
-import re
 import types
 from collections.abc import Iterator
 from typing import Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
-from nas.config.document import Document, Location, Problem, did_you_mean, dotted
-
-_RULES = {
-    "int_type": "must be a whole number",
-    "int_from_float": "must be a whole number",
-    "float_type": "must be a number",
-    "bool_type": "must be true or false",
-    "tuple_type": "must be a list",
-    "list_type": "must be a list",
-    "model_type": "must be a group of keys",
-    "model_attributes_type": "must be a group of keys",
-    "dataclass_type": "must be a group of keys",
-    "dict_type": "must be a group of keys",
-}
+from nas.config.document import Document, Location, Problem, dotted
+from search_spaces.wording import worded
 
 
 def explain(error: ValidationError, model: type[BaseModel], document: Document) -> list[Problem]:
@@ -35,45 +21,11 @@ def explain(error: ValidationError, model: type[BaseModel], document: Document) 
 
 def _problem(item: Any, model: type[BaseModel], document: Document) -> Problem:
     location, siblings = _resolve(model, item["loc"])
-    message = _message(item, location, siblings)
+    message = worded(item, location[-1] if location else "", siblings)
     if item["type"].startswith("union_tag"):
         location = (*location, "type")
     prefix = f"{dotted(location)}: " if location else ""
     return document.problem(location, prefix + message)
-
-
-def _message(item: Any, location: Location, siblings: list[str]) -> str:
-    kind, value, context = item["type"], item["input"], item.get("ctx", {})
-    if kind == "missing":
-        return "this key is missing"
-    if kind == "extra_forbidden":
-        key = str(location[-1])
-        hint = did_you_mean(key, siblings) or f"; known keys: {', '.join(siblings)}"
-        return f"unknown key {key!r}{hint}"
-    if kind == "union_tag_not_found":
-        return "this key is missing"
-    if kind == "union_tag_invalid":
-        return f"must be {context['expected_tags']}" + _got(
-            context["tag"], context["expected_tags"]
-        )
-    if kind == "literal_error":
-        return f"must be {context['expected']}" + _got(value, context["expected"])
-    if kind == "string_pattern_mismatch":
-        return f"must match {context['pattern']}" + _got(value)
-    if kind == "string_type" and isinstance(value, (int, float)):
-        return f"must be text{_got(value)}; put it in quotes"
-    if kind == "too_short":
-        return f"must have at least {context['min_length']} entry, got {context['actual_length']}"
-    rule = _RULES.get(kind) or item["msg"].removeprefix("Value error, ")
-    rule = rule.replace("Input should be", "must be")
-    # A rule of our own (a validator's ValueError, a cross-field check) names the value itself.
-    return rule if rule == item["msg"].removeprefix("Value error, ") else rule + _got(value)
-
-
-def _got(value: Any, choices: str = "") -> str:
-    shown = "nothing" if value is None else json.dumps(value, ensure_ascii=False, default=str)
-    shown = shown if len(shown) <= 60 else shown[:57] + "..."
-    return f", got {shown}" + did_you_mean(str(value), re.findall(r"'([^']*)'", choices))
 
 
 def _resolve(model: type[BaseModel], loc: Location) -> tuple[Location, list[str]]:

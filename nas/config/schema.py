@@ -16,11 +16,12 @@ from pydantic import (
 )
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
-from nas.config.document import Location, did_you_mean
+from nas.config.document import Location
 from nas.data.config import DataConfig
 from nas.objectives import Constraint, Objective, views
 from nas.search.registry import partial_names
 from search_spaces import registry
+from search_spaces.named import did_you_mean
 from search_spaces.space import SearchSpace
 
 # The exact hypervolumes of a report take seconds for so many; for one more a hundred times that.
@@ -54,7 +55,7 @@ class SupernetConfig(BaseModel):
 
     model_config = _STRICT
 
-    epochs: int = Field(gt=0, description="Passes over the training images.")
+    epochs: int = Field(gt=0, le=1_000_000, description="Passes over the training images.")
     method: Literal["sandwich"] = Field(
         default="sandwich",
         description="Sandwich: largest, smallest and random sub-networks in every step.",
@@ -75,7 +76,7 @@ class SupernetConfig(BaseModel):
     distill: bool = Field(
         default=True, description="Smaller sub-networks learn from the largest one."
     )
-    random_subnets: int = Field(default=2, ge=0, description="Random sub-networks a step.")
+    random_subnets: int = Field(default=2, ge=0, le=100, description="Random sub-networks a step.")
     ema: float = Field(
         default=0.999, ge=0, lt=1, description="Decay of the averaged weights; 0 is off."
     )
@@ -99,7 +100,7 @@ class AccuracyPredictorConfig(BaseModel):
         description="Kind of model; auto keeps the one that orders unseen labels best.",
     )
     samples: int = Field(
-        default=300, ge=10, description="Sub-networks evaluated to fit and test it."
+        default=300, ge=10, le=1_000_000, description="Sub-networks evaluated to fit and test it."
     )
     holdout: float = Field(
         default=0.2, gt=0, lt=1, description="Share of the samples that only the report sees."
@@ -146,9 +147,14 @@ class SearchConfig(BaseModel):
     ] = Field(
         default="nsga2", description="Search algorithm; of estimates, which cost nothing, NSGA-II."
     )
-    population: int = Field(default=96, ge=4, description="Architectures a generation.")
+    population: int = Field(
+        default=96, ge=4, le=1_000_000, description="Architectures a generation."
+    )
     evaluations: int = Field(
-        default=5000, ge=4, description="Architectures in all, duplicates not counted."
+        default=5000,
+        ge=4,
+        le=100_000_000,
+        description="Architectures in all, duplicates not counted.",
     )
 
     @field_validator("type", mode="before")
@@ -219,7 +225,9 @@ class Experiment(BaseModel):
     model_config = _STRICT
 
     name: str = Field(
-        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="Names the run's folder."
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
+        max_length=100,
+        description="Names the run's folder.",
     )
     seed: int = Field(default=0, ge=0, lt=2**32, description="Of everything random in the run.")
     space: SpaceConfig

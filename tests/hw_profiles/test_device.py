@@ -63,7 +63,7 @@ def test_an_unknown_device_names_the_nearest(cache: Path) -> None:
     ("text", "problem"),
     [
         ("id: x\nkind: cpu\nrunner: null\nthread: 2\n", "thread: unknown key 'thread'.*'threads'"),
-        ("id: x\nkind: toaster\nrunner: null\n", "kind: Input should be 'cpu'"),
+        ("id: x\nkind: toaster\nrunner: null\n", "kind: must be 'cpu', .*got \"toaster\""),
         ("id: x\nkind: cpu\nrunner: null\nthreads: 0\n", "threads: .*greater than or equal to 1"),
         ("id: [x\n", "can't be read as YAML"),
         ("- a\n", "must hold"),

@@ -45,7 +45,7 @@ def test_energy_is_a_cost_like_latency(table: LatencyTable) -> None:
     low, high = both.with_intervals(archs)[1]["energy_mj@fake"]
     assert np.all((low <= found["energy_mj@fake"]) & (found["energy_mj@fake"] <= high))
     assert both.sources()["energy_mj@fake"] == "estimated from blocks"
-    both.check_known([ENERGY, Objective(metric="accuracy"), Objective(metric="macs")])
+    both.check_known([ENERGY, Objective(metric="accuracy"), Objective(metric="macs")], "x.yaml")
     least, most = both.reachable("energy_mj@fake")
     assert least.value <= found["energy_mj@fake"].min() <= found["energy_mj@fake"].max()
     assert most.value >= found["energy_mj@fake"].max()
@@ -93,13 +93,13 @@ def test_a_table_without_energy_is_told_of(
     lacking = costs(replace(table, units=lose(dict(table.units))))
     assert "energy_mj@fake" not in lacking.sources()
     with pytest.raises(InputError, match=r"energy_mj@fake: .* lacks the energy .* --again"):
-        lacking.check_known([ENERGY, ENERGY])
+        lacking.check_known([ENERGY, ENERGY], "x.yaml")
 
 
-def test_a_metric_that_nothing_evaluates_is_told_of(table: LatencyTable) -> None:
+def test_a_table_without_memory_is_told_of(table: LatencyTable) -> None:
     sram = Constraint(metric="peak_sram_kib", device="fake", upper=3)
-    with pytest.raises(InputError, match="peak_sram_kib@fake: only microcontrollers and NPUs"):
-        costs(table).check_known([sram])
+    with pytest.raises(InputError, match=r"no memory of blocks, .* nas profile x\.yaml --device f"):
+        costs(table).check_known([sram], "x.yaml")
 
 
 def test_memory_that_a_compiler_told_of_blocks_is_a_cost(table: LatencyTable) -> None:
@@ -118,7 +118,7 @@ def test_memory_that_a_compiler_told_of_blocks_is_a_cost(table: LatencyTable) ->
     assert both.sources()["flash_kib@fake"] == "planned by block"
     least, most = both.reachable("peak_sram_kib@fake")
     assert least.value <= min(hungriest) <= max(hungriest) <= most.value
-    both.check_known([Objective(metric="flash_kib", device="fake")])
+    both.check_known([Objective(metric="flash_kib", device="fake")], "x.yaml")
     bound = Constraint(metric="peak_sram_kib", device="fake", upper=0.5 * least.value)
     with pytest.raises(InputError, match=r"peak_sram_kib@fake <= .* can't be met: the minimum"):
         both.check_reachable([bound])
@@ -129,13 +129,13 @@ def test_a_table_with_gaps_is_refused_with_the_command(table: LatencyTable) -> N
     lacking = replace(table, units={k: v for k, v in table.units.items() if k != gone})
     lacking = Costs(BLOCKS, {"fake": lacking.bind(SPACE, BLOCKS)})
     with pytest.raises(InputError) as caught:
-        lacking.check_covered({"fake": FAKE})
+        lacking.check_covered({"fake": FAKE}, "runs/x")
     (line,) = caught.value.problems
-    assert f"1 of {len(BLOCKS.keys)} blocks missing; run: nas profile" in line
+    assert f"1 of {len(BLOCKS.keys)} blocks missing; run: nas profile runs/x --device fake" in line
     assert "allow_interpolation: true" in line
     with pytest.raises(InputError, match="too few measured blocks are of their kinds"):
-        lacking.check_covered({"fake": FAKE}, allow_interpolation=True)
-    costs(table).check_covered({"fake": FAKE})
+        lacking.check_covered({"fake": FAKE}, "runs/x", allow_interpolation=True)
+    costs(table).check_covered({"fake": FAKE}, "runs/x")
 
 
 def test_what_was_interpolated_is_said(table: LatencyTable) -> None:
@@ -208,5 +208,5 @@ def test_a_table_without_intervals_is_told_of(table: LatencyTable) -> None:
     bare = costs(replace(table, networks=()))
     bound = Constraint(metric="latency_ms", device="fake", upper=1, probability=0.9)
     with pytest.raises(InputError, match=r"latency_ms@fake: .* no interval.* nas profile"):
-        bare.check_known([bound])
-    costs(table).check_known([bound])
+        bare.check_known([bound], "x.yaml")
+    costs(table).check_known([bound], "x.yaml")

@@ -1,3 +1,4 @@
+import importlib
 import json
 import sys
 from pathlib import Path
@@ -124,6 +125,35 @@ def test_refuses_what_is_no_metric(script: Any, returned: Any, message: str) -> 
         search(experiment(script), "run")
 
 
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("1 / 0", r"ZeroDivisionError: division by zero at .*own_\d+\.py:11 for \{'depth': "),
+        ("sys.exit(0)", r"SystemExit: 0 at .*own_\d+\.py:11 for .*: mend it and continue with"),
+        ("raise ValueError", r"ValueError at .*own_\d+\.py:11 for "),
+    ],
+)
+def test_a_function_that_fails_is_told_with_its_line(script: Any, line: str, message: str) -> None:
+    broken = f"import sys{SCRIPT}".replace("if arch", f"{line}\n    if arch")
+    Path(script.__file__).write_text(broken)
+    importlib.reload(script)
+    with pytest.raises(RunError, match=message):
+        search(experiment(script), "run")
+    Path(script.__file__).write_text(SCRIPT)
+    importlib.reload(script)
+    assert search(experiment(script), "run", resume=True).done("search")
+
+
+def test_what_a_function_prints_is_no_result(
+    script: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    evaluate = script.evaluate
+    script.evaluate = lambda arch: sys.stdout.write("hello") and evaluate(arch)
+    search(experiment(script), "run")
+    out, err = capsys.readouterr()
+    assert (out, err.count("hello")) == ("", 20)
+
+
 HALVING = FILE.replace("TARGET", "MODULE:partly").replace(
     "{evaluations: 20, batch: 4}", "{type: successive_halving, eta: 2, evaluations: 9, batch: 5}"
 )
@@ -223,6 +253,14 @@ def test_says_what_is_wrong_with_the_file(script: Any, old: str, new: str, messa
     with pytest.raises(InputError) as error:
         experiment(script, FILE.replace(old, new))
     assert any(message in problem for problem in error.value.problems), error.value.problems
+
+
+def test_a_module_that_can_not_be_imported_is_told_of(script: Any) -> None:
+    Path("broken_module.py").write_text("def evaluate(:\n")
+    what = experiment(script).model_dump(mode="json", by_alias=True)
+    what["evaluator"]["target"] = "broken_module:evaluate"
+    with pytest.raises(InputError, match=r"importing broken_module fails: SyntaxError: .*line 1"):
+        search(DirectExperiment.model_validate_json(json.dumps(what)), "run")
 
 
 @pytest.mark.parametrize("target", ["no_such_module_here:evaluate", "json:nothing"])

@@ -51,6 +51,15 @@ def test_a_run_is_never_overwritten(run):
         assert len(again.trials()) == 4
 
 
+def test_a_run_in_which_nothing_was_done_is_started_anew(run):
+    run.close()
+    with RunStore.create(run.folder, **{**_FILES, "config": "name: b\n"}) as again:
+        assert (run.folder / "config.yaml").read_text() == "name: b\n"
+        again.mark_done("profile", seconds=1.0)
+    with pytest.raises(InputError, match="this run exists"):
+        RunStore.create(run.folder, **_FILES)
+
+
 def test_a_folder_with_other_things_is_refused_and_a_half_made_run_is_finished(tmp_path):
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "chapter1.tex").write_text("…")

@@ -4,6 +4,7 @@ from pydantic import ValidationError
 
 from nas.config.loader import parse
 from nas.config.schema import Experiment
+from nas.plan import plan
 from nas.workbench import Workbench
 
 _EXPERIMENT = {
@@ -30,6 +31,18 @@ def test_proxies_are_made_of_the_runs_own_images(tmp_path):
     plain = _experiment()
     assert isinstance(plain, Experiment)
     assert Workbench(plain, tmp_path).extra_features == {}
+
+
+def test_the_plan_says_what_proxies_cost():
+    experiment = _experiment(zero_cost=["synflow", "naswot"])
+    assert isinstance(experiment, Experiment)
+    planned = plan(experiment)
+    assert planned.untrained == 6561  # less than 300 labels and twice 5,000 estimates
+    assert planned.proxy_hours == pytest.approx(6561 * 2 * 0.25 / 3600)
+    assert [line for line in planned.lines() if "zero_cost: up to 6561 networks" in line]
+    plain = _experiment()
+    assert isinstance(plain, Experiment)
+    assert not [line for line in plan(plain).lines() if "zero_cost" in line]
 
 
 def test_predictors_of_choices_alone_take_no_proxies():

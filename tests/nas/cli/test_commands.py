@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +99,16 @@ def test_spaces_shows_the_knobs_and_the_exact_size_of_one(nas: Nas) -> None:
     text = nas("spaces", "mobilenet_v3").out
     assert str(space.size()) in text
     assert "128, 160, 192, 224" in text
+
+
+@pytest.mark.parametrize("name", registry.names())
+def test_spaces_tells_what_every_parameter_is(nas: Nas, name: str) -> None:
+    shown = json.loads(nas("spaces", name, "--json").out)["parameters"]
+    kind: Any = registry.find(name)
+    assert [p["name"] for p in shown] == [field.name for field in fields(kind)]
+    assert all(p["description"] for p in shown)
+    text = nas("spaces", name).out
+    assert all(p["name"] in text and p["description"] in text for p in shown)
 
 
 def test_spaces_with_a_typo(nas: Nas) -> None:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from nas.config import Experiment, load, to_yaml
+from nas.config import Experiment, load, located, to_yaml
 from search_spaces.errors import InputError
 
 Problems = Callable[..., list[str]]
@@ -158,6 +158,52 @@ def test_a_good_file_gives_its_values_and_the_defaults(write: Write) -> None:
         ),
         (
             "search:\n",
+            "constraints: [{metric: accuracy, min: 90}]\nsearch:\n",
+            "demo.yaml:11: constraints.0: accuracy is a share from 0 to 1: write 0.9 for 90 %",
+        ),
+        (
+            "search:\n",
+            "constraints: [{metric: flash_kib, device: cpu, max: 90}]\nsearch:\n",
+            "demo.yaml:11: constraints.0: only microcontrollers and NPUs have flash_kib, 'cpu'",
+        ),
+        (
+            "epochs: 5",
+            "epochs: 10000000",
+            "demo.yaml:5: supernet.epochs: must be less than or equal to 1000000, got 10000000",
+        ),
+        ("name: demo", "name:", "demo.yaml:1: name: must be text, got nothing"),
+        (
+            "[24, 28, 32]",
+            "24",
+            "demo.yaml:2: space.resolution: must be a list, got 24",
+        ),
+        (
+            "[24, 28, 32]",
+            "[24, big]",
+            'demo.yaml:2: space.resolution.1: must be a whole number, got "big"',
+        ),
+        (
+            "[24, 28, 32]",
+            "[32, 28]",
+            "demo.yaml:2: space.resolution: options (32, 28) must ascend: write them in order",
+        ),
+        (
+            "classes: 10",
+            "classes: 10, depth: []",
+            "demo.yaml:2: space.depth: a stage has at least 1 block",
+        ),
+        (
+            "classes: 10",
+            "classes: 10, head: [64]",
+            "demo.yaml:2: space.head.1: this entry is missing",
+        ),
+        (
+            "type: mobilenet_v3, resolution: [24, 28, 32], classes: 10",
+            "type: choices, options: {act: [null, relu]}",
+            "demo.yaml:2: space.options.act.0: must be a number or text, got nothing",
+        ),
+        (
+            "search:\n",
             "constraints: [{metric: macs, max: 5, probability: 0.9}]\nsearch:\n",
             "demo.yaml:11: constraints.0: macs is counted and has no spread: remove `probability`",
         ),
@@ -228,7 +274,10 @@ def test_a_wrong_entry_does_not_make_its_list_too_short(problems: Problems) -> N
     ("text", "expected"),
     [
         ("name: [1\nseed: 2", "demo.yaml:2: not valid YAML: "),
-        ("name: 1\n\tseed: 2", "demo.yaml:2: not valid YAML: "),
+        (
+            "name: 1\n\tseed: 2",
+            "demo.yaml:2: not valid YAML: a tab begins a value; YAML is indented",
+        ),
         ("name: a\x07b", "demo.yaml:1: not valid YAML: "),
         ("a: 1\n---\nb: 2", "demo.yaml:2: not valid YAML: "),
         ("- 1\n- 2", "demo.yaml:1: must be a group of keys, got [1, 2]"),
@@ -279,6 +328,18 @@ def test_a_wrong_override_is_named_as_typed(
     problems: Problems, override: str, expected: str
 ) -> None:
     assert [s for s in problems("", "", override) if s.startswith(f"--set {override}: {expected}")]
+
+
+def test_problems_of_the_work_are_put_where_their_keys_stand(write: Write) -> None:
+    lines = ["data.path: no such folder", "space: 7 outputs", "verify.top: x", "runs/a: full", "x"]
+    with pytest.raises(InputError) as caught, located(write(), ["verify.top=1"]):
+        raise InputError(lines)
+    assert caught.value.problems == [
+        f"demo.yaml:3: {lines[0]}",
+        f"demo.yaml:2: {lines[1]}",
+        f"--set verify.top=1: {lines[2]}",
+        *lines[3:],
+    ]
 
 
 def test_overrides_apply_in_order_and_reach_into_lists(write: Write) -> None:
