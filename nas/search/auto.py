@@ -59,7 +59,8 @@ class Auto(HistorySearch):
     def restrict(self, archs: Archs) -> None:
         """See `Restrictable`."""
         super().restrict(archs)
-        self.__dict__.pop("_pool", None)
+        for known in ("_pool", "_design"):
+            self.__dict__.pop(known, None)
 
     def start(self, rng: np.random.Generator, proposals: Proposals) -> None:  # noqa: ARG002
         """The design."""
