@@ -7,10 +7,11 @@ leave-one-out relative errors (Barber et al. 2021, "Predictive inference with th
 """
 
 from dataclasses import dataclass
-from math import ceil
 
 import numpy as np
 from jaxtyping import Float, Int
+
+from hw_profiles.intervals import quantile_90
 
 # Columns: the sum of the units' values, the number of blocks, 1, million MACs.
 _COLUMNS = ("sum_us", "blocks", "constant", "mega_macs")
@@ -78,9 +79,7 @@ def fit(x: Features, y_us: Float[np.ndarray, " n"]) -> Correction:
     errors = np.abs(left_out[best])
     coefficients = np.zeros(len(_COLUMNS))
     coefficients[list(best)] = _solve(x[:, best], y_us)
-    # The conformal rank; with fewer than nine networks the largest error is all there is.
-    rank = min(n, ceil(0.9 * (n + 1)))
-    interval = float(np.sort(errors)[rank - 1]) if n > 1 else float("nan")
+    interval = quantile_90(errors) if n > 1 else float("nan")
     scale, per_block, constant, per_mega_mac = map(float, coefficients)
     error = float(errors.mean())
     return Correction(scale, per_block, constant, per_mega_mac, interval, error, n)

@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float, Int
 
 from hw_profiles.correction import Correction, features, fit
 from hw_profiles.interpolate import Interpolation, interpolate, nothing
+from hw_profiles.intervals import Z_90
 from hw_profiles.moods import half_width
 from hw_profiles.profilers.base import Source
 from hw_profiles.table import LatencyTable
@@ -17,7 +18,6 @@ from search_spaces.ir.blocks import BlockMap
 from search_spaces.space import Archs, SearchSpace
 
 _CHUNK = 8192
-_Z90 = 1.645
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ class BoundTable:
         self, mean_ms: Float[np.ndarray, " n"], variance_ms2: Float[np.ndarray, " n"]
     ) -> Float[np.ndarray, " n"]:
         """Half the 90 % interval of estimates: the correction's error and that of interpolation."""
-        return np.sqrt((self.correction.interval * mean_ms) ** 2 + _Z90**2 * variance_ms2)
+        return np.sqrt((self.correction.interval * mean_ms) ** 2 + Z_90**2 * variance_ms2)
 
     def cost(self, archs: Archs) -> Estimate:
         """Estimates for a population, canonical or not.

@@ -1,20 +1,37 @@
-"""Costs of very many networks on several devices at once: few look-ups, all costs in each."""
+"""Costs of very many networks on several devices at once: few look-ups, all costs in each.
 
-import os
+In C++ where there is a compiler (`joint.cc`), else in NumPy, with the same results.
+"""
+
+import ctypes
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
 from math import prod
+from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float, Float64, Int
 
 from hw_profiles.estimate import BoundTable, Place
+from hw_profiles.provenance import usable_cores
+from kernels.toolchain import load_library
 from search_spaces.space import Archs, SearchSpace
 
-# Combinations that a joint look-up may have: for four devices it fits into the second-level cache.
-_MOST = 25_000
+_SOURCE = Path(__file__).with_suffix(".cc")
+# Combinations that a joint look-up may have: those of all look-ups stay in the second-level cache.
+_MOST = 3_000
 # Architectures at a time: what is made of their columns stays in the cache.
 _CHUNK = 16_384
+
+
+class _Tables(ctypes.Structure):
+    _fields_ = (
+        ("groups", ctypes.c_int64),
+        ("sums", ctypes.c_int64),
+        *((name, ctypes.c_void_p) for name in ("begin", "knobs", "strides", "first")),
+        *((name, ctypes.c_void_p) for name in ("values", "constant")),
+    )
 
 
 class JointCost:
@@ -35,7 +52,7 @@ class JointCost:
         constant: Float[np.ndarray, " s"],
     ) -> None:
         self._space = space
-        self._constant = constant
+        self._constant = np.array(constant, np.float64)
         groups = _merged([place.knobs for place in places], space.cardinality)
         padded = np.concatenate([per_unit, np.zeros((1, per_unit.shape[1]))])
         self._knobs = [knobs for knobs, _ in groups]
@@ -56,26 +73,64 @@ class JointCost:
         if len(starts) < 2:
             self._fill(archs, out, waiting)
             return out
-        # NumPy lets go of the interpreter in nearly all that is done.
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            workers = range(os.cpu_count() or 1)
-            list(pool.map(lambda _: self._fill(archs, out, waiting), workers))
+        # NumPy and C++ let go of the interpreter in nearly all that is done.
+        cores = usable_cores()
+        with ThreadPoolExecutor(cores) as pool:
+            list(pool.map(lambda _: self._fill(archs, out, waiting), range(cores)))
         return out
 
     def _fill(self, archs: Archs, out: Float64[np.ndarray, "n s"], starts: Iterable[int]) -> None:
         """Costs of the chunks that this worker is the first to take."""
-        rows = min(len(archs), _CHUNK)
-        place, found = np.empty(rows, np.intp), np.empty((rows, out.shape[1]))
+        narrow = self._space.narrow
         for start in starts:
             chunk, total = archs[start : start + _CHUNK], out[start : start + _CHUNK]
-            if chunk.dtype != self._space.narrow:
-                chunk = chunk.astype(self._space.narrow, order="F")
-            total[:] = self._constant
-            for knobs, values in zip(self._knobs, self._values, strict=True):
-                place[: len(chunk)] = self._radix([chunk[:, knob] for knob in knobs], knobs)
-                # `clip` changes no place: the mode that needs no second buffer.
-                values.take(place[: len(chunk)], 0, found[: len(chunk)], mode="clip")
-                total += found[: len(chunk)]
+            if chunk.dtype != narrow or chunk.strides[0] != narrow.itemsize:
+                chunk = chunk.astype(narrow, order="F")
+            if self._native is None:
+                self._look_up(chunk, total)
+                continue
+            library, tables, _ = self._native
+            library.hwnas_joint(
+                ctypes.byref(tables),
+                ctypes.c_void_p(chunk.ctypes.data),
+                ctypes.c_int64(chunk.strides[1]),
+                ctypes.c_int64(len(chunk)),
+                ctypes.c_void_p(total.ctypes.data),
+            )
+
+    @cached_property
+    def _native(self) -> tuple[ctypes.CDLL, _Tables, list[np.ndarray]] | None:
+        """The C++ code, its view of the tables, and what that points to; None where it can't be
+        built, and for entries that need more than eight bits.
+        """
+        if self._space.narrow != np.int8:
+            return None
+        try:
+            library = load_library((_SOURCE,), include=())
+        except NotImplementedError:
+            return None
+        strides = [
+            prod(int(self._space.cardinality[later]) for later in knobs[i + 1 :])
+            for knobs in self._knobs
+            for i in range(len(knobs))
+        ]
+        rows = [0, *np.cumsum([len(values) for values in self._values])]
+        begin = [0, *np.cumsum([len(knobs) for knobs in self._knobs])]
+        knobs = [knob for knobs in self._knobs for knob in knobs]
+        arrays = [np.array(numbers, np.int32) for numbers in (begin, knobs, strides, rows)]
+        arrays += [np.concatenate(self._values), self._constant]
+        places = [array.ctypes.data for array in arrays]
+        return library, _Tables(len(self._knobs), len(self._constant), *places), arrays
+
+    def _look_up(self, columns: Archs, total: Float64[np.ndarray, "n s"]) -> None:
+        """What `joint.cc` does."""
+        found = np.empty_like(total)
+        total[:] = self._constant
+        for knobs, values in zip(self._knobs, self._values, strict=True):
+            place = self._radix([columns[:, knob] for knob in knobs], knobs).astype(np.intp)
+            # `clip` changes no place: the mode that needs no second buffer.
+            values.take(np.broadcast_to(place, len(total)), 0, found, mode="clip")
+            total += found
 
     def _radix(
         self, columns: Sequence[Int[np.ndarray, " n"]], knobs: Sequence[int]

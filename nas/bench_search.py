@@ -9,7 +9,7 @@ from nas.config import DirectExperiment, Experiment, load_any
 from nas.config.direct import PythonEvaluatorConfig
 from nas.explore import estimate, matrices
 from nas.objectives import Objective, to_F, to_G
-from nas.own_evaluator import make_evaluator
+from nas.own_evaluator import replayed
 from nas.results.run import open_run
 from nas.search.benchmark import Problem
 from search_spaces.errors import InputError
@@ -45,19 +45,20 @@ def load_problem(target: Path) -> tuple[Problem, Experiment | DirectExperiment]:
 
 
 def _of_table(experiment: DirectExperiment, target: Path) -> Problem:
-    if isinstance(experiment.evaluator, PythonEvaluatorConfig):
+    config = experiment.evaluator
+    if isinstance(config, PythonEvaluatorConfig):
         raise InputError(
-            f"{target}: every evaluation would call {experiment.evaluator.target}; write what it "
+            f"{target}: every evaluation would call {config.target}; write what it "
             "returned into a table and name that: evaluator: {type: table, file: ...}"
         )
-    values = experiment.model_dump(mode="json", by_alias=True, exclude_unset=True)
-    evaluator = make_evaluator({"experiment": values, "folder": str(Path.cwd())})
+    space, table = experiment.space.create(), replayed(experiment, config, str(Path.cwd()))
 
     def evaluate(archs: Archs) -> _Matrices:
-        columns = evaluator.evaluate(archs)
+        columns = table.evaluate(archs)
         return to_F(columns, experiment.objectives), to_G(columns, experiment.constraints)
 
-    return Problem(experiment.space.create(), evaluate, *_told(experiment.objectives))
+    held = table.archs if len(table.archs) < space.size() else None
+    return Problem(space, evaluate, *_told(experiment.objectives), held)
 
 
 def _of_estimates(experiment: Experiment, folder: Path) -> Problem:

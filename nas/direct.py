@@ -9,13 +9,14 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int
 
-from nas.config.direct import DirectExperiment
+from nas.config.direct import DirectExperiment, TableEvaluatorConfig
 from nas.distributed import Evaluator, evaluator_pool
 from nas.log import Log
 from nas.objectives import to_F, to_G
-from nas.own_evaluator import make_evaluator
+from nas.own_evaluator import make_evaluator, replayed
 from nas.results.run import open_run
-from nas.search.base import FidelitySearch
+from nas.search.base import AtFullFidelity, FidelitySearch
+from nas.search.tabular import keep_to
 from nas.store import RunStore
 from nas.trials import Batch
 from search_spaces.errors import InputError, RunError
@@ -46,7 +47,7 @@ def run(experiment: DirectExperiment, store: RunStore, log: Log, workers: int = 
         "experiment": experiment.model_dump(mode="json", by_alias=True, exclude_unset=True),
         "folder": str(Path.cwd()),
     }
-    algorithm = experiment.search.create(experiment.space.create(), experiment.seed)
+    algorithm = _algorithm(experiment, shared["folder"])
     with evaluator_pool(make_evaluator, shared, workers, batch=1) as pool:
         spent = _search(experiment, algorithm, pool, store, log, max(workers, 1))
     table = store.trials(STAGE)
@@ -64,6 +65,15 @@ def run(experiment: DirectExperiment, store: RunStore, log: Log, workers: int = 
     store.write_pareto(front, by=experiment.objectives[0].column)
     partly = {"spent": round(spent, 6)} if len(algorithm.fidelities) > 1 else {}
     store.mark_done(STAGE, evaluations=len(table), front=len(front), **partly)
+
+
+def _algorithm(experiment: DirectExperiment, folder: str) -> FidelitySearch:
+    """The search, kept to what the table holds where there is one."""
+    space, config = experiment.space.create(), experiment.evaluator
+    algorithm = experiment.search.create(space, experiment.seed)
+    if isinstance(config, TableEvaluatorConfig) and isinstance(algorithm, AtFullFidelity):
+        keep_to(algorithm.algorithm, space, replayed(experiment, config, folder).archs)
+    return algorithm
 
 
 def _search(

@@ -6,6 +6,7 @@ from itertools import islice
 import numpy as np
 from jaxtyping import Float
 
+from hw_profiles.intervals import Z_90
 from nas.config.schema import Experiment
 from nas.costs import Costs
 from nas.journal import Record
@@ -16,7 +17,6 @@ from nas.search import registry
 from nas.store import RunStore
 from nas.trials import Batch
 from predictors.base import Predictor
-from predictors.metrics import Z_90
 from search_spaces.errors import RunError
 from search_spaces.space import Archs
 

@@ -14,6 +14,7 @@ from jaxtyping import Float, Float64, Int
 
 from hw_profiles.device import DeviceSpec, load_device
 from hw_profiles.elsewhere.worklist import table_so_far
+from hw_profiles.intervals import Z_90
 from hw_profiles.latencies import load_latencies, spaces_with_latencies
 from hw_profiles.profile import spread_archs
 from hw_profiles.profilers import registry
@@ -23,7 +24,6 @@ from hw_profiles.table import LatencyTable, identity, open_table, table_path
 from hw_profiles.transferred import TransferredCosts
 from hw_profiles.worklist import unit_keys
 from nas.labelled import encoded
-from predictors.metrics import Z_90
 from predictors.smoothing import smooth_ms
 from predictors.transfer import Transfer
 from predictors.transfer_fit import Transferred

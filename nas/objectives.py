@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float, Num
 from pydantic import BaseModel, Field, FiniteFloat, field_validator, model_validator
 
-from predictors.metrics import Z_90
+from hw_profiles.intervals import Z_90
 from search_spaces.errors import InputError
 from search_spaces.named import hint
 

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import redirect_stdout
+from functools import cached_property
 from importlib import import_module
 from inspect import signature
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any, cast
 import numpy as np
 from jaxtyping import Float
 
-from nas.config.direct import DirectExperiment, EvaluatorConfig, PythonEvaluatorConfig
+from nas.config.direct import DirectExperiment, TableEvaluatorConfig
 from nas.distributed import Evaluator
 from nas.search.tabular import read_table
 from search_spaces.errors import InputError, RunError
@@ -103,25 +104,65 @@ class PythonEvaluator:
 
 
 class TableEvaluator:
-    """Looks architectures up; NaN where the table does not hold them."""
+    """Looks architectures up; NaN where the table does not hold them.
+
+    Args:
+        space: where they come from.
+        file: CSV or parquet.
+        metrics: columns that are needed.
+
+    Raises:
+        InputError: it can't be read, lacks a column, or holds no architecture of the space.
+    """
 
     def __init__(self, space: SearchSpace, file: Path, metrics: Sequence[str]) -> None:
         self._space = space
-        names = [knob.name for knob in space.knobs]
-        self._table = read_table(file, names, metrics)
-        listed = self._table.space.knobs
-        self._lookup = []
-        for own, column in zip(space.knobs, listed, strict=True):
-            numbers = {option: i for i, option in enumerate(column.options)}
-            # Beyond the last option stands what the table never has.
-            self._lookup.append(np.array([numbers.get(o, -1) for o in own.options]))
+        self._table = read_table(file, [knob.name for knob in space.knobs], metrics)
+        if not len(self.archs):
+            raise InputError(
+                f"{file}: no row is an architecture of space {space.name}: its columns need the "
+                "knobs' options, and the first one where a knob is not read"
+            )
+
+    @cached_property
+    def archs(self) -> Archs:
+        """What the table holds of the space."""
+        rows = _translated(self._table.archs, self._table.space, self._space)
+        rows = rows[(rows >= 0).all(axis=1)]
+        return rows[(self._space.canonical(rows) == rows).all(axis=1)]
 
     def evaluate(self, archs: Archs) -> dict[str, Float[np.ndarray, " n"]]:
         """A column a metric."""
-        theirs = np.stack([look[archs[:, i]] for i, look in enumerate(self._lookup)], axis=1)
+        theirs = _translated(archs, self._space, self._table.space)
         known = (theirs >= 0).all(axis=1)
         columns = self._table.evaluate(np.maximum(theirs, 0))
         return {name: np.where(known, values, np.nan) for name, values in columns.items()}
+
+
+def _translated(archs: Archs, space: SearchSpace, into: SearchSpace) -> Archs:
+    """The same options of the same knobs in another space, -1 where it lacks one."""
+    out = np.empty_like(archs)
+    for i, (own, theirs) in enumerate(zip(space.knobs, into.knobs, strict=True)):
+        number = {option: n for n, option in enumerate(theirs.options)}
+        out[:, i] = np.array([number.get(option, -1) for option in own.options])[archs[:, i]]
+    return out
+
+
+def replayed(
+    experiment: DirectExperiment, config: TableEvaluatorConfig, folder: str
+) -> TableEvaluator:
+    """The table of an experiment.
+
+    Args:
+        experiment: what is searched in it.
+        config: of its evaluator.
+        folder: where the file is looked for.
+
+    Raises:
+        InputError: as `TableEvaluator`.
+    """
+    file = Path(folder, config.file)
+    return TableEvaluator(experiment.space.create(), file, _metrics(experiment))
 
 
 def make_evaluator(shared: Mapping[str, Any]) -> Evaluator:
@@ -134,15 +175,18 @@ def make_evaluator(shared: Mapping[str, Any]) -> Evaluator:
         InputError: the function or the table is not there.
     """
     experiment = DirectExperiment.model_validate(shared["experiment"])
+    folder, config = shared["folder"], experiment.evaluator
+    if isinstance(config, TableEvaluatorConfig):
+        return replayed(experiment, config, folder)
     space = experiment.space.create()
+    fidelities = experiment.search.create(space, experiment.seed).fidelities
+    function = _function(config.target, folder)
+    return PythonEvaluator(space, function, _metrics(experiment), fidelities)
+
+
+def _metrics(experiment: DirectExperiment) -> list[str]:
     wanted = (*experiment.objectives, *experiment.constraints)
-    metrics = list(dict.fromkeys(item.metric for item in wanted))
-    config: EvaluatorConfig = experiment.evaluator
-    if isinstance(config, PythonEvaluatorConfig):
-        fidelities = experiment.search.create(space, experiment.seed).fidelities
-        function = _function(config.target, shared["folder"])
-        return PythonEvaluator(space, function, metrics, fidelities)
-    return TableEvaluator(space, Path(shared["folder"], config.file), metrics)
+    return list(dict.fromkeys(item.metric for item in wanted))
 
 
 def _takes_fidelity(function: Function) -> bool:

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float
 
 from hw_profiles.device import DeviceSpec, elsewhere_command
+from hw_profiles.intervals import Z_90
 from hw_profiles.mcu.arena import arena, flash_bytes
 from hw_profiles.mcu.lower import lower
 from hw_profiles.mcu.memory import KIB, unweighted
@@ -24,7 +25,6 @@ from nas.store import RunStore
 from nas.supernet.executors import input_size
 from nas.trials import Batch
 from nas.workbench import Workbench
-from predictors.metrics import Z_90
 from search_spaces.ir.graph import Graph
 from search_spaces.ir.to_onnx import to_bytes, to_onnx
 from search_spaces.space import Arch, Archs

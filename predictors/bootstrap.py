@@ -9,8 +9,9 @@ makes differences between predictors paired.
 import numpy as np
 from jaxtyping import Float, Float32
 
+from hw_profiles.intervals import Z_90
 from predictors import metrics
-from predictors.metrics import Z_90, Labels
+from predictors.metrics import Labels
 
 RESAMPLES = 1000
 # Pairs are laid out for so many networks; of more, a random part gives the spread.

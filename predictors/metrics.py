@@ -3,8 +3,7 @@
 import numpy as np
 from jaxtyping import Float
 
-# Half-width of the central 90 % interval of a normal distribution, in standard deviations.
-Z_90 = 1.6448536269514722
+from hw_profiles.intervals import Z_90
 
 Labels = Float[np.ndarray, " n"]
 

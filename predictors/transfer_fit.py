@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float64, Int
 
+from hw_profiles.intervals import Z_90
 from predictors import gp_mixture, metrics
 from predictors.base import Prediction
 from predictors.calibration import scale_90
@@ -77,7 +78,7 @@ class Transferred:
     def doubts(self) -> tuple[str, ...]:
         """Why these estimates should not be trusted; empty where nothing speaks against them."""
         order = metrics.spearman(self.latency_ms, self.left_out.mean)
-        width = metrics.Z_90 * float(np.median(self.left_out.std / self.left_out.mean))
+        width = Z_90 * float(np.median(self.left_out.std / self.left_out.mean))
         found = {
             f"measured networks that are left out come in another order (Spearman {order:.2f})": (
                 order < _LEAST_ORDER

@@ -33,7 +33,7 @@ from search_spaces.errors import InputError
 EVALUATIONS = (50, 100, 150, 200, 300, 500)
 REFERENCE = np.array([-70.0, 600.0])
 POPULATION = 50
-_BATCH = {"auto": 10, "parego": 10, "bananas": 10, "optuna": 10, "linas": 25}
+_BATCH = {"auto": 10, "parego": 10, "qehvi": 10, "bananas": 10, "optuna": 10, "linas": 25}
 _RIVAL = "nsga2"
 
 

@@ -1,12 +1,14 @@
 """Which candidates are worth evaluating, by samples of what they may be."""
 
 import numpy as np
-from jaxtyping import Float, Float64, Int
+from jaxtyping import Bool, Float, Float64, Int
 
 from nas.pareto import nondominated
 
 # The reference lies this far beyond the worst of the front, relative to its extent.
 _BEYOND = 0.1
+# Candidates of a batch that are chosen one by one.
+_IN_TURN = 16
 
 
 def reference_of(F: Float[np.ndarray, "n m"]) -> Float64[np.ndarray, " m"]:
@@ -16,26 +18,54 @@ def reference_of(F: Float[np.ndarray, "n m"]) -> Float64[np.ndarray, " m"]:
     return front.max(axis=0) + _BEYOND * np.maximum(extent, 1e-9)
 
 
-def area_gains(
-    F: Float[np.ndarray, "n 2"],
-    front: Float[np.ndarray, "p 2"],
-    reference: Float[np.ndarray, " 2"],
-) -> Float64[np.ndarray, " n"]:
-    """How much each point alone would add to the area that a front dominates.
+def volume_gains(
+    F: Float[np.ndarray, "*s n m"],
+    front: Float[np.ndarray, "*z p m"],
+    reference: Float[np.ndarray, " m"],
+) -> Float64[np.ndarray, "*s n"]:
+    """How much each point alone would add to the volume that a front dominates.
+
+    Of three and more objectives slice by slice along the last one, each a front of the others: the
+    time grows by the size of the front with each of them.
 
     Args:
-        F: points.
-        front: of two objectives, minimised; dominated points change nothing.
+        F: points, of one sample or of several.
+        front: objectives, minimised; dominated points change nothing. Of each sample, or one for
+            all.
         reference: the worst corner.
     """
-    front = np.minimum(front, reference[None, :])
-    front = front[np.lexsort((front[:, 1], front[:, 0]))]
-    edges = np.concatenate([[-np.inf], front[:, 0], reference[:1]])
-    ceiling = np.minimum.accumulate(np.concatenate([reference[1:], front[:, 1]]))
-    left = np.maximum(edges[None, :-1], F[:, :1])
-    width = np.maximum(edges[None, 1:] - left, 0.0)
-    height = np.maximum(ceiling[None, :] - F[:, 1:], 0.0)
-    return (width * height).sum(axis=1)
+    m = len(reference)
+    if m == 1:
+        best = np.minimum(front.min(axis=-2, initial=np.inf), reference)
+        return np.maximum(best - F[..., 0], 0.0)
+    if m == 2:
+        return _area_gains(F, front, reference)
+    front = np.take_along_axis(front, np.argsort(front[..., -1], axis=-1)[..., None], axis=-2)
+    front = np.minimum(front, np.append(np.full(m - 1, np.inf), reference[-1]))
+    total = np.zeros(F.shape[:-1])
+    for i in range(front.shape[-2] + 1):
+        bottom = F[..., -1] if not i else np.maximum(F[..., -1], front[..., i - 1, -1:])
+        top = reference[-1:] if i == front.shape[-2] else front[..., i, -1:]
+        base = volume_gains(F[..., :-1], front[..., :i, :-1], reference[:-1])
+        total += base * np.maximum(top - bottom, 0.0)
+    return total
+
+
+def _area_gains(
+    F: Float[np.ndarray, "*s n 2"],
+    front: Float[np.ndarray, "*z p 2"],
+    reference: Float[np.ndarray, " 2"],
+) -> Float64[np.ndarray, "*s n"]:
+    front = np.minimum(front, reference)
+    order = np.lexsort((front[..., 1], front[..., 0]))
+    front = np.take_along_axis(front, order[..., None], axis=-2)
+    ends = np.broadcast_to(reference, (*front.shape[:-2], 1, 2))
+    edges = np.concatenate([np.full_like(ends, -np.inf), front, ends], axis=-2)[..., 0]
+    ceiling = np.minimum.accumulate(np.concatenate([ends, front], axis=-2)[..., 1], axis=-1)
+    left = np.maximum(edges[..., None, :-1], F[..., :1])
+    width = np.maximum(edges[..., None, 1:] - left, 0.0)
+    height = np.maximum(ceiling[..., None, :] - F[..., 1:], 0.0)
+    return (width * height).sum(axis=-1)
 
 
 def tchebycheff(
@@ -73,7 +103,7 @@ def choose(
         if m == 1:
             loss = sample[:, 0]
         elif m == 2:
-            loss = -area_gains(sample, known[nondominated(known)], reference_of(known))
+            loss = -volume_gains(sample, known[nondominated(known)], reference_of(known))
             if not (loss[free] < 0).any():
                 loss = sample @ rng.dirichlet(np.ones(m))
         else:
@@ -85,3 +115,40 @@ def choose(
         chosen.append(best)
         known = np.concatenate([known, sample[[best]]])
     return np.array(chosen, np.int64)
+
+
+def expected_gains(
+    draws: Float[np.ndarray, "s n m"],
+    feasible: Bool[np.ndarray, "s n"],
+    known: Float[np.ndarray, "t m"],
+    wanted: int,
+) -> Int[np.ndarray, " chosen"]:
+    """Candidates that add most to the front's volume on average, one after the other.
+
+    The expectation over joint samples is that of Daulton, Balandat, Bakshy (2020); each candidate
+    is chosen given the samples of those before it. Of a large batch the last ones follow by their
+    gains beside the first.
+
+    Args:
+        draws: samples of the objectives of `n` candidates.
+        feasible: samples that count.
+        known: objectives of what was evaluated.
+        wanted: how many.
+
+    Returns:
+        Distinct candidates, at most as many as there are.
+    """
+    s, n, m = draws.shape
+    reference = reference_of(known)
+    front = np.repeat(known[None, nondominated(known)], s, axis=0)
+    free, chosen = np.ones(n, bool), []
+    gains = np.zeros(n)
+    for _ in range(min(wanted, n, _IN_TURN)):
+        gains = np.where(feasible, volume_gains(draws, front, reference), 0.0).mean(axis=0)
+        best = int(np.argmax(np.where(free, gains, -1.0)))
+        free[best] = False
+        chosen.append(best)
+        point = np.where(feasible[:, best, None], draws[:, best], reference[None, :])
+        front = np.concatenate([front, point.reshape(s, 1, m)], axis=1)
+    rest = np.argsort(-gains, kind="stable")
+    return np.concatenate([np.array(chosen, np.int64), rest[free[rest]]])[:wanted]

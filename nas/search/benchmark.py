@@ -15,6 +15,7 @@ from jaxtyping import Float, Int
 from nas.pareto import hypervolume
 from nas.search import registry
 from nas.search.comparison import better, figures
+from nas.search.tabular import keep_to
 from search_spaces.errors import InputError
 from search_spaces.space import Archs, SearchSpace
 
@@ -35,12 +36,15 @@ class Problem:
             be evaluated, which costs nothing.
         goals: +1 for an objective that is told as it is, -1 for one that was to be maximised.
         metric: name of the figure: the objective, or `hypervolume` of several.
+        held: architectures that can be evaluated; None where they are all of the space, or not
+            known.
     """
 
     space: SearchSpace
     evaluate: Evaluate
     goals: tuple[float, ...]
     metric: str
+    held: Archs | None = None
 
     @cached_property
     def random(self) -> Float[np.ndarray, "n m"]:
@@ -49,11 +53,14 @@ class Problem:
         Raises:
             InputError: none of them can be evaluated.
         """
-        F, G = self.evaluate(self.space.sample(np.random.default_rng(0), _SAMPLE))
+        rng, held = np.random.default_rng(0), self.held
+        archs = self.space.sample(rng, _SAMPLE) if held is None else rng.permutation(held)[:_SAMPLE]
+        F, G = self.evaluate(archs)
         F = F[np.isfinite(F).all(axis=1) & np.isfinite(G).all(axis=1)]
         if not len(F):
             raise InputError(
-                f"none of {_SAMPLE} random architectures can be evaluated: nothing to compare with"
+                f"none of {len(archs)} random architectures can be evaluated: nothing to compare "
+                "with"
             )
         return F
 
@@ -103,6 +110,8 @@ def curve(
     The curve stays level where an algorithm has no more to ask for.
     """
     algorithm = registry.create(name, problem.space, seed, **parameters)
+    if problem.held is not None:
+        keep_to(algorithm, problem.space, problem.held)
     F, G = [np.zeros((0, len(problem.goals)))], []
     found = failed = 0
     while found < queries and failed < _MOST_FAILURES * queries:

@@ -56,6 +56,25 @@ class Fitted:
         marginals = [model.marginals(x) for model in self.objectives]
         return np.stack([mean - width * np.sqrt(var) for mean, var in marginals], axis=1)
 
+    def draws(self, rng: np.random.Generator, x: Features, n: int) -> Float64[np.ndarray, "n c m"]:
+        """Joint samples of the objectives of `c` architectures, as the models see them."""
+        return np.stack([model.draws(rng, x, n) for model in self.objectives], axis=2)
+
+    def drawn_violation(
+        self, rng: np.random.Generator, x: Features, n: int
+    ) -> Float64[np.ndarray, "n c"]:
+        """Joint samples of the total violation of the constraints, 0 where they are met."""
+        total = np.zeros((n, len(x)))
+        for model, centre, scale in zip(self.constraints, self.centre, self.scale, strict=True):
+            total += np.maximum(model.draws(rng, x, n) * scale + centre, 0.0)
+        return total
+
+    @property
+    def known(self) -> Float64[np.ndarray, "t m"]:
+        """Objectives of what is feasible, as the models see them; of all if nothing is."""
+        feasible = self.told.violation == 0
+        return self.scaled[feasible if feasible.any() else slice(None)]
+
     def scalar(
         self, combine: Callable[[Float64[np.ndarray, "n m"]], Float64[np.ndarray, " n"]]
     ) -> tuple[Process, float]:

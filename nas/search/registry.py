@@ -20,6 +20,7 @@ _ALGORITHMS: named.Registry[type[SearchAlgorithm]] = named.Registry(
         "nsga3": "nas.search.nsga3:NSGA3",
         "optuna": "nas.search.optuna_samplers:OptunaSearch",
         "parego": "nas.search.parego:ParEGO",
+        "qehvi": "nas.search.qehvi:QEHVI",
         "random": "nas.search.random_search:RandomSearch",
         "regularised_evolution": "nas.search.regularised_evolution:RegularisedEvolution",
         "smbo": "nas.search.smbo:SMBO",

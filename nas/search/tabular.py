@@ -97,6 +97,18 @@ class Trace:
     done_s: Float[np.ndarray, " q"]
 
 
+def keep_to(algorithm: SearchAlgorithm, space: SearchSpace, archs: Archs) -> None:
+    """Keep a search to the architectures that can be evaluated, if it can be kept to some.
+
+    Args:
+        algorithm: over the space.
+        space: nothing is said to the search where these are all of it.
+        archs: canonical and distinct.
+    """
+    if isinstance(algorithm, Restrictable) and len(archs) < space.size():
+        algorithm.restrict(archs)
+
+
 def replay(
     table: Table,
     algorithm: SearchAlgorithm,
@@ -125,8 +137,7 @@ def replay(
     """
     clock, rows, done_s = Clock(workers), [np.zeros(0, np.int64)], [np.zeros(0)]
     spent = 0
-    if isinstance(algorithm, Restrictable) and len(table.archs) < table.space.size():
-        algorithm.restrict(table.archs)
+    keep_to(algorithm, table.space, table.archs)
     while spent < queries:
         archs = algorithm.ask(min(batch, queries - spent))
         if not len(archs):

@@ -199,7 +199,12 @@ class SearchSuite:
         if not isinstance(algorithm, Restrictable):
             pytest.skip("can't be restricted")
         listed = np.unique(space.sample(np.random.default_rng(0), 70), axis=0)
+        other = self.make(space, 0)
+        for again in (listed[30:], listed[:30]):
+            other.restrict(again)
+            first = other.ask(9)
         algorithm.restrict(listed[:30])
+        assert np.array_equal(algorithm.ask(9), first)
         asked = [run(algorithm, space, 5)]
         assert set(map(tuple, asked[0].tolist())) <= set(map(tuple, listed[:30].tolist()))
         algorithm.restrict(listed)

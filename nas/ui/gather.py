@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hw_profiles.estimate import BoundTable
+from hw_profiles.intervals import Z_90
 from hw_profiles.table import LatencyTable
 from nas.results.run import Results
 from nas.store import RESOLVED
 from nas.ui.data import Comparison, Network, Number, Progress, ReportData, TableFacts
-from predictors.metrics import Z_90
 
 if TYPE_CHECKING:
     from pandas import DataFrame, Series

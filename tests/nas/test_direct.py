@@ -228,6 +228,31 @@ def test_replays_a_table(script: Any, tmp_path: Path) -> None:
     assert sorted(set(front["cost"])) == [8.0, 16.0, 32.0]
 
 
+def test_asks_for_what_a_table_holds_alone(script: Any, tmp_path: Path) -> None:
+    """Numbered by the space, though the table lacks some options and has others."""
+    options = "{a: [1, 2, 3, 4, 5, 6], b: [8, 16, 32, 64, 128, 256], act: [relu, swish, tanh]}"
+    rows = [f"{a},{b},{act}" for a in (2, 5, 7) for b in (64, 256) for act in ("tanh", "relu")]
+    text = "\n".join(["a,b,act,accuracy", *(f"{row},{i}" for i, row in enumerate(rows))])
+    (tmp_path / "table.csv").write_text(text)
+    what = f"""
+name: sparse
+space: {{type: choices, options: {options}}}
+evaluator: {{type: table, file: table.csv}}
+objectives: [{{metric: accuracy}}]
+search: {{evaluations: 20, batch: 4}}
+"""
+    search(experiment(script, what), "run")
+    trials = open_run("run").trials("search")
+    assert sorted(trials["accuracy"]) == list(range(8))
+
+
+def test_refuses_a_table_of_other_architectures(script: Any, tmp_path: Path) -> None:
+    (tmp_path / "table.csv").write_text("depth,width1,width2,act,accuracy,cost\n1,8,32,relu,1,1")
+    text = FILE.replace('{type: python, target: "TARGET"}', "{type: table, file: table.csv}")
+    with pytest.raises(InputError, match="no row is an architecture of space choices"):
+        search(experiment(script, text), "run")
+
+
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [

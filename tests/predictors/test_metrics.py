@@ -3,6 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hw_profiles.intervals import Z_90
 from predictors import metrics
 
 
@@ -48,7 +49,7 @@ def test_coverage_of_a_normal_is_ninety_percent():
 
 
 def test_intervals_are_as_sharp_as_their_spread():
-    assert metrics.half_width(np.array([1.0, 3.0])) == pytest.approx(2 * metrics.Z_90)
+    assert metrics.half_width(np.array([1.0, 3.0])) == pytest.approx(2 * Z_90)
 
 
 def test_regret_of_the_chosen_few():

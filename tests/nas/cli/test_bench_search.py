@@ -51,6 +51,17 @@ def test_compares_searches_on_a_table(nas: Nas, table: Path) -> None:
     assert sum(last[:6]) / 6 == pytest.approx(ours["mean"])
 
 
+def test_keeps_searches_to_what_a_sparse_table_holds(nas: Nas, table: Path) -> None:
+    lines = Path("table.csv").read_text().splitlines()
+    Path("table.csv").write_text("\n".join(lines[:1] + lines[1::9]))
+    result = nas("bench-search", "bench.yaml", "--seeds", "2", "--json")
+    assert result.code == 0, result.err
+    kept = [list(map(float, line.split(",")[3:])) for line in lines[1::9]]
+    best = max(accuracy for accuracy, cost in kept if cost <= 10)
+    # Each search evaluated all twelve of them.
+    assert [row["mean"] for row in json.loads(result.out)[-2:]] == pytest.approx([best, best])
+
+
 def test_text_names_the_test(nas: Nas, table: Path) -> None:
     result = nas("bench-search", "bench.yaml", "--seeds", "2", "--algorithms", "random,nsga2")
     assert result.code == 0, result.err

@@ -6,6 +6,7 @@ from nas.search.mcts import MCTS
 from nas.search.moead import MOEAD
 from nas.search.nsga3 import NSGA3
 from nas.search.parego import ParEGO
+from nas.search.qehvi import QEHVI
 from nas.search.smbo import SMBO
 from nas.testing.search_suite import SearchSuite
 from search_spaces.space import SearchSpace
@@ -33,6 +34,14 @@ class TestParEGO(SearchSuite):
 
     def make(self, space: SearchSpace, seed: int) -> ParEGO:
         return ParEGO(space, seed)
+
+
+@pytest.mark.exhaustive
+class TestQEHVI(SearchSuite):
+    costly = True
+
+    def make(self, space: SearchSpace, seed: int) -> QEHVI:
+        return QEHVI(space, seed)
 
 
 class TestSMBO(SearchSuite):
