@@ -180,9 +180,8 @@ class Costs:
         for column, item in unknown.items():
             if item.metric != "energy_mj":
                 problems.append(
-                    f"{column}: only microcontrollers and NPUs have this metric; if "
-                    f"{item.device!r} is an NPU, its table is of an earlier release: nas profile "
-                    "with --again adds it"
+                    f"{column}: only microcontrollers have this metric, and NPUs whose blocks were "
+                    f"all compiled; {item.device!r} is neither"
                 )
                 continue
             problems.append(

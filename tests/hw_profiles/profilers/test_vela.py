@@ -89,9 +89,9 @@ def test_blocks_tell_time_and_memory_of_whole_networks() -> None:
     time_us = [whole.value_us for whole in found.networks]
     value_us = np.array([found.units[unit.key].value_us for unit in units])
     np.testing.assert_allclose(blocks.total(value_us, archs), time_us, rtol=0.02)
-    sram_kib = [whole.sram_kib for whole in found.networks]
+    sram_kib = [whole.sram_kib or 0.0 for whole in found.networks]
     np.testing.assert_allclose(memory.peak_sram_kib(archs), sram_kib, rtol=0.01)
-    flash_kib = [whole.flash_kib for whole in found.networks]
+    flash_kib = [whole.flash_kib or 0.0 for whole in found.networks]
     np.testing.assert_allclose(memory.flash_kib(archs), flash_kib, rtol=0.05)
 
 
