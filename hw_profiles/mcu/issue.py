@@ -48,14 +48,14 @@ class SingleIssue:
     another load or store; STR 1; LDRD, LDM, PUSH, STM 1 + n; branches 1, taken 1 + P with P of 1
     to 3; IT is folded after a 16-bit instruction. Division is taken at its middle, P as 2.
 
-    Cortex-M33: Arm publishes no such table (100230, Cortex-M33 Technical Reference Manual). What the
-    pipeline is known to do (F. Riemenschneider, "Cortex-M23 und M33 sind erste ARMv8-M-CPUs",
-    elektroniknet.de, page 3, after Arm's presentation): arithmetic ends in the second stage, SIMD,
-    MAC and division in the third; addresses are made in the second, so that a load takes 1 and not
-    the M4's 2; branches are decided there; two 16-bit instructions, or one and a branch, issue
-    together. From this follow, as assumptions: 1 to wait for what a load or a MAC makes (LLVM has 2
-    as a load's latency), but none to add to it; a taken branch 1 more; LDM and STM n; no two loads
-    or stores and no two MACs together, nor one that reads what the other writes.
+    Cortex-M33: Arm publishes no such table (100230, Cortex-M33 Technical Reference Manual). What
+    its pipeline does is told by "Cortex-M23 und M33 sind erste ARMv8-M-CPUs" (elektroniknet.de,
+    article 135091, page 3): arithmetic ends in the second stage, SIMD, MAC and division in the
+    third; addresses are made in the second, so that a load takes 1 and not the M4's 2; branches
+    are decided there; two 16-bit instructions, or one and a branch, issue together. From this
+    follow, as assumptions: 1 to wait for what a load or a MAC makes (LLVM's latency of a load is
+    2), but none to add to it; a taken branch 1 more; LDM and STM n; no two loads or stores and no
+    two MACs together, nor one that reads what the other writes.
 
     RV32IMC: four stages in order, one instruction a cycle (Espressif, ESP32-C3 Technical Reference
     Manual, chapter "ESP-RISC-V CPU": 4-stage pipeline, hardware multiplier and divider). It is an
