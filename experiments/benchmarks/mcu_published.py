@@ -9,7 +9,8 @@ board; systems without one, and networks without layers, take no part.
 import re
 from collections.abc import Mapping, Sequence
 from csv import DictReader
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import permutations
 from pathlib import Path
 
 from experiments.benchmarks.layer_tables import arena_bytes, layers_of
@@ -35,6 +36,8 @@ class Published:
         library: one factor is fitted for each of a board.
         ram_kib: published; NaN where it is not.
         arena_kib: of our planner.
+        clock_mhz: of the board; NaN where nothing is told from one board to another.
+        system: what was handed in, without the board's name.
     """
 
     board: str
@@ -46,6 +49,8 @@ class Published:
     library: str = ""
     ram_kib: float = float("nan")
     arena_kib: float = float("nan")
+    clock_mhz: float = float("nan")
+    system: tuple[str, ...] = ()
 
 
 def read(folder: Path) -> list[Published]:
@@ -67,8 +72,35 @@ def read(folder: Path) -> list[Published]:
         if board and row["benchmark"] in NETWORKS and row["latency_ms"]:
             library = " ".join((row["round"], row["org"], row["system"]))
             task = f"mlperf_tiny {board}"
-            found.append(simulated.of(task, board, row["benchmark"], row["latency_ms"], library))
+            one = simulated.of(task, board, row["benchmark"], row["latency_ms"], library)
+            clock_mhz = float(boards[board]["clock_mhz"])
+            words = re.split(r"[ _-]", library.lower())
+            system = tuple(word for word in words if board not in word and len(word) > 1)
+            found.append(replace(one, clock_mhz=clock_mhz, system=system))
     return found
+
+
+def between_boards(found: Sequence[Published]) -> dict[str, dict[str, list[tuple[float, float]]]]:
+    """What one board's published times tell of another's, where both run the same library.
+
+    Libraries cancel in it: `ours` is the time of the first board times what the simulations of the
+    two say; `clock` takes all boards to need the same cycles.
+
+    Returns:
+        by `second from first` and method, predicted and published milliseconds.
+    """
+    told = [one for one in found if one.system]
+    out: dict[str, dict[str, list[tuple[float, float]]]] = {}
+    for one, other in permutations(told, 2):
+        same = (one.system, one.network) == (other.system, other.network)
+        if not same or one.board == other.board:
+            continue
+        methods = out.setdefault(f"{other.board} from {one.board}", {"ours": [], "clock": []})
+        ours_ms = one.published_ms * other.simulated_ms / one.simulated_ms
+        clock_ms = one.published_ms * one.clock_mhz / other.clock_mhz
+        methods["ours"].append((ours_ms, other.published_ms))
+        methods["clock"].append((clock_ms, other.published_ms))
+    return out
 
 
 class _Simulated:

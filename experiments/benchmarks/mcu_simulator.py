@@ -17,6 +17,8 @@ networks are predicted with it. The MACs-only rule is fitted and tested alike: m
 `--published` adds networks whose tables tell no layers (`mcu_published.py`): MCUNet's with four
 libraries on an STM32H743, and MLPerf Tiny's four on several boards. There a factor is fitted for
 each library (of MLPerf: each system handed in), leaving out networks that differ by a number only.
+Where the same library was run on two boards, `B from A` predicts its times on B by those on A, with
+nothing fitted (`between_boards`): how the simulated cores relate, whatever the library.
 
 RAM, over the published activations: `ours` is our planner's arena, whole, with scratch memory.
 `vendor's rules` is what `cube_ai.py` says that ST's tool needs for the same network: no constant
@@ -38,7 +40,7 @@ from rich.table import Table
 
 from experiments.benchmarks.cube_ai import activation_bytes
 from experiments.benchmarks.layer_tables import Row, arena_bytes, layers_of
-from experiments.benchmarks.mcu_published import Published, read
+from experiments.benchmarks.mcu_published import Published, between_boards, read
 from hw_profiles.device import DeviceSpec, list_devices
 from hw_profiles.mcu.simulate import Simulator
 from predictors.metrics import spearman
@@ -58,7 +60,7 @@ def main() -> None:
     found = _latencies(folder / "latency.csv", networks)
     if args.published:
         found += read(args.data)
-    rows = _latency_rows(found) + _ram_rows(folder / "memory.csv", networks)
+    rows = _latency_rows(found) + _board_rows(found) + _ram_rows(folder / "memory.csv", networks)
     if args.json:
         devices = sorted({one.board for one in found})
         print(
@@ -164,6 +166,17 @@ def _latency_rows(found: Sequence[Published]) -> list[dict[str, Any]]:
         ratio = np.array([one.arena_kib / one.ram_kib for one in here])
         if np.isfinite(ratio).any():
             rows.append(_row(board, "ours", "ram_ratio_median", np.nanmedian(ratio), len(ratio)))
+    return rows
+
+
+def _board_rows(found: Sequence[Published]) -> list[dict[str, Any]]:
+    rows = []
+    for task, methods in sorted(between_boards(found).items()):
+        for method, pairs in methods.items():
+            values, truth = np.array(pairs).T
+            off = np.abs(values / truth - 1)
+            scores = {"mape": 100 * off.mean(), "within_10pct": 100 * (off <= 0.1).mean()}
+            rows += [_row(task, method, name, s, len(pairs)) for name, s in scores.items()]
     return rows
 
 

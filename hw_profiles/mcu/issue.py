@@ -13,7 +13,7 @@ from hw_profiles.mcu.instructions import Instruction
 
 Block = Sequence[Instruction]
 # Of the rules here; tables of another version are not mixed with these.
-VERSION = 1
+VERSION = 2
 
 
 class IssueModel(Protocol):
@@ -48,8 +48,14 @@ class SingleIssue:
     another load or store; STR 1; LDRD, LDM, PUSH, STM 1 + n; branches 1, taken 1 + P with P of 1
     to 3; IT is folded after a 16-bit instruction. Division is taken at its middle, P as 2.
 
-    Cortex-M33: Arm publishes no such table (100230, Cortex-M33 Technical Reference Manual). It is
-    an assumption that the rules are the M4's.
+    Cortex-M33: Arm publishes no such table (100230, Cortex-M33 Technical Reference Manual). What
+    its pipeline does is told by "Cortex-M23 und M33 sind erste ARMv8-M-CPUs" (elektroniknet.de,
+    article 135091, page 3): arithmetic ends in the second stage, SIMD, MAC and division in the
+    third; addresses are made in the second, so that a load takes 1 and not the M4's 2; branches
+    are decided there; two 16-bit instructions, or one and a branch, issue together. From this
+    follow, as assumptions: 1 to wait for what a load or a MAC makes (LLVM's latency of a load is
+    2), but none to add to it; a taken branch 1 more; LDM and STM n; no two loads or stores and no
+    two MACs together, nor one that reads what the other writes.
 
     RV32IMC: four stages in order, one instruction a cycle (Espressif, ESP32-C3 Technical Reference
     Manual, chapter "ESP-RISC-V CPU": 4-stage pipeline, hardware multiplier and divider). It is an
@@ -60,6 +66,8 @@ class SingleIssue:
         load: cycles of a load alone.
         pipelined: whether loads and stores in a row overlap.
         load_use: cycles that the next instruction waits if it reads what was loaded.
+        mac_use: the same of what was multiplied, if it does not add to it.
+        pairs: whether two instructions of 16 bits issue together.
         div: cycles of a division.
         taken: that a taken branch adds.
     """
@@ -67,24 +75,29 @@ class SingleIssue:
     load: int = 2
     pipelined: bool = True
     load_use: int = 0
+    mac_use: int = 0
+    pairs: bool = False
     div: int = 7
     taken: float = 2.0
     missed: float = 0.0
 
     def cycles(self, block: Block) -> int:
         """Sum over the instructions, each seeing the one before."""
-        total, before = 0, None
+        total, before, alone = 0, None, True
         for one in block:
-            total += self._one(one, before)
+            if self.pairs and alone and before is not None and _narrow_pair(before, one):
+                alone = False
+            else:
+                total, alone = total + self._one(one, before), True
             before = one
         return total
 
     def _one(self, one: Instruction, before: Instruction | None) -> int:
         waits = 0
-        if before is not None and before.kind == "load" and before.writes & one.reads:
-            waits = self.load_use
+        if before is not None and before.writes & one.reads:
+            waits = {"load": self.load_use, "mac": self.mac_use}.get(before.kind, 0)
         if one.kind in ("load", "store") and one.words > 1:
-            return 1 + one.words
+            return waits + self.load + one.words - 1
         if one.kind == "load":
             follows = before is not None and before.kind in ("load", "store")
             return waits + (1 if self.pipelined and follows else self.load)
@@ -93,6 +106,21 @@ class SingleIssue:
         if one.kind == "it" and before is not None and before.size == 2:
             return 0
         return waits + 1
+
+
+def _narrow_pair(first: Instruction, second: Instruction) -> bool:
+    """Whether the M33 issues two instructions of 16 bits together."""
+    alone = ("div", "it")
+    if first.size != 2 or second.size != 2 or first.kind in alone or second.kind in alone:
+        return False
+    if first.words > 1 or second.words > 1 or first.kind == "branch":
+        return False
+    memory = {"load", "store"}
+    if {first.kind, second.kind} <= memory or (first.kind, second.kind) == ("mac", "mac"):
+        return False
+    # A compare may stand before the branch that it decides.
+    made = first.writes if second.kind != "branch" else first.writes - {"cpsr"}
+    return not made & _all_reads(second) and not first.writes & second.writes - {"cpsr"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +208,9 @@ def _opposite_banks(first: Instruction, second: Instruction) -> bool:
 
 MODELS: Mapping[str, IssueModel] = {
     "cortex_m4": SingleIssue(),
-    "cortex_m33": SingleIssue(),
+    "cortex_m33": SingleIssue(
+        load=1, pipelined=False, load_use=1, mac_use=1, pairs=True, taken=1.0
+    ),
     "cortex_m7": DualIssue(),
     "rv32imc": SingleIssue(load=1, pipelined=False, load_use=1, div=17),
 }

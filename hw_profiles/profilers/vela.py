@@ -82,7 +82,7 @@ class Vela:
         npu = self._npu
         return (
             f"estimate for {npu.accelerator} by ethos-u-vela {version('ethos-u-vela')} "
-            f"({npu.system}, {npu.memory})"
+            f"({npu.system}, {npu.memory}, in chains)"
         )
 
     def measure(

@@ -15,6 +15,8 @@ _MUL_R0_R1_R2 = bytes.fromhex("01fb02f0")  # mul r0, r1, r2
 _MLA_R0_R1_R2_R0 = bytes.fromhex("01fb0200")  # mla r0, r1, r2, r0
 _SXTB16_R0_R3 = bytes.fromhex("2ffa83f0")  # sxtb16 r0, r3
 _PUSH = bytes.fromhex("f0b5")  # push {r4, r5, r6, r7, lr}
+_SUBS_R3_R3_1 = bytes.fromhex("5b1e")  # subs r3, r3, #1
+_BNE = bytes.fromhex("fcd1")  # bne
 _STR_R3_R1 = bytes.fromhex("0b60")  # str r3, [r1]
 
 
@@ -53,6 +55,29 @@ def test_the_m7_pairs_what_it_may() -> None:
     assert model.cycles(block(_LDR_R2_R1_4, _SXTB16_R0_R3)) == 2
     # No multiplication beside a store.
     assert model.cycles(block(_MUL_R0_R1_R2, _STR_R3_R1)) == 2
+
+
+def test_the_m33_pairs_narrow_instructions() -> None:
+    model = MODELS["cortex_m33"]
+
+    def cycles(*code: bytes) -> int:
+        return model.cycles(block(*code, core="cortex_m33"))
+
+    # A load takes one cycle, and who reads it waits another one.
+    assert cycles(_LDR_R0_R1) == 1
+    assert cycles(_LDR_R0_R1, _SXTB16_R0_R3) == 2
+    assert cycles(_LDR_R0_R1, _ADDS_R3_R0_R2) == 3
+    # Two of 16 bits issue together, but not two loads, nor three, nor one of 32 bits.
+    assert cycles(_ADDS_R3_R0_R2, _LDR_R2_R1_4) == 1
+    assert cycles(_LDR_R0_R1, _LDR_R2_R1_4) == 2
+    assert cycles(_ADDS_R3_R0_R2, _LDR_R2_R1_4, _STR_R3_R1) == 2
+    assert cycles(_ADDS_R3_R0_R2, _SXTB16_R0_R3) == 2
+    # A sum that is added to does not wait, one that is read does.
+    assert cycles(_MUL_R0_R1_R2, _MLA_R0_R1_R2_R0) == 2
+    assert cycles(_MUL_R0_R1_R2, _ADDS_R3_R0_R2) == 3
+    assert cycles(_PUSH) == 5
+    # A decrement stands in the cycle of the branch that it decides.
+    assert cycles(_SUBS_R3_R3_1, _BNE) == 1
 
 
 def test_risc_v_waits_for_what_it_loads() -> None:
