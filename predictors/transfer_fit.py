@@ -192,7 +192,7 @@ def fit(
     """
     center, unit = float(np.median(latency_ms)), grain(latency_ms)
     problem = _Problem(prior, rows, latency_ms, center, unit)
-    kept = settings(len(prior.readings), prior.sources_ms.shape[1] > 0)
+    kept = settings(len(prior.readings), prior.sources[0].shape[1])
     inflated, weight = np.ones(len(rows)), np.ones(len(kept))
     for _ in range(_PASSES):
         evidence, weight = problem.solve(kept, inflated, censored=False)

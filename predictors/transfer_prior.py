@@ -7,7 +7,7 @@ from functools import cached_property
 import numpy as np
 from jaxtyping import Float, Float64, Int
 
-from predictors.transfer_settings import Description, Setting, standardised
+from predictors.transfer_settings import OTHERS, Description, Setting, standardised
 from search_spaces.errors import InputError
 
 
@@ -52,7 +52,17 @@ class Prior:
         chosen = self.chosen[setting.reading]
         parts = [(counted, setting.counted, 1), (chosen, setting.chosen, 1)]
         parts += [(chosen, setting.pairs, 2)] if setting.pairs else []
-        return parts + ([(self.sources[setting.log], 1.0, 1)] if setting.sources else [])
+        if not setting.sources:
+            return parts
+        if setting.like is None:
+            return [*parts, (self.sources[setting.log], 1.0, 1)]
+        one = self._each[setting.log][setting.like]
+        return [*parts, (self.sources[setting.log], OTHERS, 1), (one, 1.0, 1)]
+
+    @cached_property
+    def _each(self) -> list[list[np.ndarray]]:
+        """Sources one by one, of latency and of its logarithm."""
+        return [[standardised(column[:, None]) for column in x.T] for x in self.sources]
 
     @cached_property
     def _usual_spread(self) -> tuple[float, float]:

@@ -1,8 +1,8 @@
 """What a new device's latency may look like, before anything of it is measured.
 
 A setting is a prior: latency itself or its logarithm, what explains it (other devices' latencies,
-counts, choices), how much each of these may add, and how noisy a measurement is. Which of them
-hold is left to the measurements (`gp_mixture`).
+all of them or one above all, counts, choices), how much each of these may add, and how noisy a
+measurement is. Which of them hold is left to the measurements (`gp_mixture`).
 """
 
 from collections.abc import Sequence
@@ -16,6 +16,8 @@ _SCALES = (0.7, 1.4)
 _NOISE = (0.015, 0.03, 0.06, 0.12, 0.24)
 # Beside sources: standard deviations of what counts and what single choices add, over theirs.
 _COUNTED_BESIDE, _CHOSEN_BESIDE = (0.05, 0.15, 0.5), (0.02, 0.1)
+# With the new device like one of the sources: what others and choices add, over what that one says.
+OTHERS, _COUNTED_LIKE, _CHOSEN_LIKE = 0.3, 0.15, 0.02
 # Without sources: of what single choices and pairs of them add, over that of counts.
 _CHOSEN_ALONE, _PAIRS_ALONE, _CHOSEN_BY_ITSELF = (0.1, 0.3, 1.0), (0.0, 0.3), (0.3,)
 
@@ -50,6 +52,7 @@ class Setting:
         reading: index of the description.
         scale: standard deviation of networks' latencies over what is expected of it.
         sources: whether other devices explain latency.
+        like: number of the source that explains most of it; none if all are as likely.
         counted: standard deviation of what tallies and statistics add, over `scale`.
         chosen: the same of single choices.
         pairs: the same of pairs of choices.
@@ -61,18 +64,19 @@ class Setting:
     reading: int
     scale: float
     sources: bool = False
+    like: int | None = None
     counted: float = 1.0
     chosen: float = 0.0
     pairs: float = 0.0
     noise: float = _NOISE[0]
 
 
-def settings(readings: int, sources: bool) -> tuple[Setting, ...]:
+def settings(readings: int, sources: int) -> tuple[Setting, ...]:
     """All settings that are weighed.
 
     Args:
         readings: number of descriptions of each architecture.
-        sources: whether there are other devices.
+        sources: number of other devices.
     """
     kinds = ((False, False), (False, True), (True, False))
     frame = [
@@ -89,7 +93,12 @@ def settings(readings: int, sources: bool) -> tuple[Setting, ...]:
         replace(start, sources=True, counted=counted, chosen=chosen, noise=noise)
         for start, counted, chosen, noise in product(frame, _COUNTED_BESIDE, _CHOSEN_BESIDE, _NOISE)
     ]
-    return tuple(alone + beside if sources else alone)
+    one = [
+        replace(setting, like=source)
+        for setting, source in product(beside, range(sources))
+        if (setting.counted, setting.chosen) == (_COUNTED_LIKE, _CHOSEN_LIKE)
+    ]
+    return tuple(alone + beside + one if sources else alone)
 
 
 def standardised(x: Float[np.ndarray, "n c"]) -> Float64[np.ndarray, "n kept"]:

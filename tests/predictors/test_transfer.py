@@ -120,6 +120,25 @@ def test_intervals_hold_what_they_promise() -> None:
     assert 0.86 <= np.mean(shares) <= 0.94
 
 
+def test_a_device_like_one_source_is_told_from_few_noisy_measurements() -> None:
+    reading, onehot = networks()
+    rng = np.random.default_rng(8)
+    costs = rng.uniform(0.2, 3.0, (8, onehot.shape[1]))
+    sources = 2.0 + onehot @ costs.T
+    transfer = Transfer((reading,), sources)
+    found = []
+    for seed in range(4):
+        noise = 0.06 * np.random.default_rng(seed).standard_normal(POOL)
+        rows = transfer.choose(8, seed=seed)
+        fit = transfer.fit(rows, (3.0 * sources[:, 5] * (1 + noise))[rows])
+        weight = sum(w for w, s in zip(fit.weight, fit.settings, strict=True) if s.like == 5)
+        found.append((weight, spearman(sources[:, 5], fit.predict(np.arange(POOL)).mean)))
+    weight, order = np.mean(found, axis=0)
+    assert weight > 0.5
+    # With all sources as likely it is .78.
+    assert order > 0.84
+
+
 def test_an_alien_device_is_told_by_its_architectures() -> None:
     transfer, _ = case()
     reading = transfer.readings[0]
@@ -180,8 +199,9 @@ def test_bad_measurements_are_refused() -> None:
 
 
 def test_settings_without_sources_use_none() -> None:
-    assert not any(s.sources for s in settings(1, sources=False))
-    assert len(set(settings(2, sources=True))) == len(settings(2, sources=True))
+    assert not any(s.sources for s in settings(1, sources=0))
+    assert len(set(settings(2, sources=3))) == len(settings(2, sources=3))
+    assert {s.like for s in settings(2, sources=3)} == {None, 0, 1, 2}
 
 
 def test_smoothing_takes_the_noise_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
