@@ -51,7 +51,7 @@ display(front[[*objectives, *(f"{name}.source" for name in objectives), "choices
 # Move over a point to see the network.
 
 # %%
-y, x = objectives[:2]
+y, x = [*objectives, "macs"][:2]
 searched = run.trials("search")
 figure = go.Figure()
 figure.add_scattergl(

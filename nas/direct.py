@@ -57,6 +57,13 @@ def run(experiment: DirectExperiment, store: RunStore, log: Log, workers: int = 
             "allow more search.evaluations, or fewer search.rungs"
         )
     front = open_run(store.folder).pareto(stage=STAGE)
+    names = [objective.column for objective in experiment.objectives]
+    if not np.isfinite(table[names]).all(axis=1).any():
+        raise RunError(
+            f"none of the {len(table)} architectures has a number for each of {', '.join(names)}: "
+            "the evaluator returned None, NaN or infinity for all of them; mend it and start a new "
+            "run"
+        )
     if front.empty:
         raise RunError(
             f"none of the {len(table)} architectures evaluated meets all constraints: relax them, "

@@ -98,8 +98,9 @@ class Explorer:
     def front(self, n: int) -> Archs:
         """At most `n` architectures, spread over the front of estimates of each device.
 
-        With several devices the joint front, in all objectives, has a share as well; all of them
-        are on it.
+        With several devices the joint front, in all objectives, has a share as well. Where fewer
+        are on the front, those that would be without them follow, and so on: what is measured
+        differs from the estimates, so that some of these are on the front that is measured.
 
         Raises:
             RunError: no architecture that meets all constraints was found.
@@ -114,7 +115,7 @@ class Explorer:
                 f"misses its bounds by {closest:.1%} in sum: relax the tightest of them"
             )
         archs, F = archs[feasible], F[feasible]
-        return archs[shared_out(F, list(self.views.values()), n)]
+        return archs[by_fronts(F, list(self.views.values()), n)]
 
     def _noted(self, stage: str) -> list[Batch]:
         records: list[Record] = self.store.journal.records
@@ -142,6 +143,19 @@ def matrices(
     """Objectives and constraints of what was estimated."""
     F = to_F(batch.columns, experiment.objectives)
     return F, to_G(batch.columns, experiment.constraints, batch.intervals)
+
+
+def by_fronts(F: Float[np.ndarray, "n m"], views: Sequence[Sequence[int]], n: int) -> np.ndarray:
+    """As many rows as asked for: those of `shared_out`, then those of what is left, and so on.
+
+    Returns:
+        `n` row numbers, none twice, or all where there are fewer.
+    """
+    chosen, left = np.zeros(0, int), np.arange(len(F))
+    while len(chosen) < min(n, len(F)):
+        rows = shared_out(F[left], views, n - len(chosen))
+        chosen, left = np.append(chosen, left[rows]), np.delete(left, rows)
+    return chosen
 
 
 def shared_out(F: Float[np.ndarray, "n m"], views: Sequence[Sequence[int]], n: int) -> np.ndarray:

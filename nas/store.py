@@ -199,7 +199,16 @@ class RunStore:
 def stage_facts(folder: Path) -> dict[str, dict[str, Any]]:
     """The facts of every finished stage, in the order in which they finished."""
     markers = sorted((folder / "stages").glob("*.json"), key=lambda path: path.stat().st_mtime_ns)
-    return {marker.stem: json.loads(marker.read_text()) for marker in markers}
+    return {marker.stem: _read_json(marker) for marker in markers}
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        return json.loads(path.read_text())
+    except ValueError as error:
+        raise InputError(
+            f"{path}: not whole ({error}): delete it, and continue the run with --resume"
+        ) from error
 
 
 def read_trials(folder: Path, stage: str | None = None) -> "DataFrame":

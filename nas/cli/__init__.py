@@ -31,6 +31,16 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         _stop(BAD_INPUT, *error.problems)
     except RunError as error:
         _stop(FAILED, str(error))
+    except (MemoryError, RuntimeError) as error:
+        # XLA says it in a RuntimeError of its own.
+        if isinstance(error, RuntimeError) and "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        wanted = str(error).partition("\n")[0].removeprefix("RESOURCE_EXHAUSTED: ")
+        _stop(
+            FAILED,
+            f"out of memory ({wanted or 'nothing is left'}): a smaller supernet.batch takes less, "
+            "and smaller options of the space",
+        )
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise

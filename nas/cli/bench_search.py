@@ -91,7 +91,7 @@ def _names(wanted: str | None, experiment: "Experiment | DirectExperiment") -> l
     if wanted == "all":
         return registry.names()
     own = [experiment.search.type, "local_search", "random"]
-    names = list(dict.fromkeys(wanted.split(",") if wanted else own))
+    names = list(dict.fromkeys(map(str.strip, wanted.split(",")) if wanted else own))
     known = registry.names()
     problems = [f"--algorithms: no {n!r}; {hint(n, known)}" for n in names if n not in known]
     if problems:

@@ -20,9 +20,9 @@ def find_space(
     from search_spaces import registry
 
     if name.endswith((".yaml", ".yml")) or Path(name).is_file():
-        from nas.config import load
+        from nas.config import load_any
 
-        return load(Path(name), overrides).space.create(), None
+        return load_any(Path(name), overrides).space.create(), None
     from nas.store import is_run
 
     if is_run(Path(name)):
@@ -33,12 +33,15 @@ def find_space(
         run = open_run(name)
         front = run.trials("front")
         return run.space, np.array(front["arch"].tolist(), int) if len(front) else None
-    from ruamel.yaml import YAML
+    from ruamel.yaml import YAML, YAMLError
 
     parameters = {}
     for text in overrides:
         key, equals, value = text.partition("=")
         if not equals:
             raise InputError(f"--set {text}: must be KEY=VALUE")
-        parameters[key] = YAML(typ="safe").load(value)
+        try:
+            parameters[key] = YAML(typ="safe").load(value)
+        except YAMLError:
+            raise InputError(f"--set {text}: {value!r} is not valid YAML") from None
     return registry.create(name, **parameters), None

@@ -1,5 +1,6 @@
 """`nas pareto` and `nas show`: what a run found."""
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -52,7 +53,8 @@ def pareto(
     if as_json:
         print_json(records(front))
     elif as_csv:
-        typer.echo(front.to_csv(), nl=False)
+        lists = {name: [json.dumps(each) for each in front[name]] for name in ("arch", "choices")}
+        typer.echo(front.assign(**lists).to_csv(), nl=False)
     else:
         print_front(front)
 
@@ -123,6 +125,9 @@ def print_front(front: "DataFrame") -> None:
     """A row a network; sources stand in the column names."""
     from nas.results.run import numeric
 
+    if front.empty:
+        typer.echo("no network meets the conditions")
+        return
     numbers = numeric(front)
     names = [f"{name} ({front[f'{name}.source'].iloc[0]})" for name in numbers]
     rows = [
@@ -134,8 +139,6 @@ def print_front(front: "DataFrame") -> None:
 
 def records(front: "DataFrame") -> list[dict[str, Any]]:
     """The same as JSON-able records, with choices, sources and bounds."""
-    import json
-
     text = front.drop(columns="stage").reset_index().to_json(orient="records")
     return json.loads(text or "[]")
 

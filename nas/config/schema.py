@@ -202,7 +202,10 @@ class VerifyConfig(BaseModel):
     model_config = _STRICT
 
     top: int = Field(
-        default=8, gt=0, description="Networks of the front that are measured and tested."
+        default=8,
+        gt=0,
+        description="Networks that are measured and tested: of the front of estimates first, then "
+        "those that are next to it.",
     )
 
 

@@ -79,6 +79,21 @@ def decode(
     return images
 
 
+def header_size(path: Path) -> tuple[int, int]:
+    """Height and width by an image's header.
+
+    Raises:
+        InputError: it is no image.
+    """
+    width, height = _explained(_size, path, lambda: str(path))
+    return height, width
+
+
+def _size(source: bytes | Path) -> tuple[int, int]:
+    with _open(source) as image:
+        return image.size
+
+
 def _pixels(source: bytes | Path, mode: str, size: int | None, only_gray: bool) -> np.ndarray:
     with _open(source) as image:
         if image.mode[0] in "IF":

@@ -6,11 +6,12 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int32
 
-from nas.data.class_folders import class_folders
+from nas.data.class_folders import ClassFolders, class_folders
 from nas.data.config import ImageFolderConfig
 from nas.data.dataset import Split
-from nas.data.decode import decode
+from nas.data.decode import decode, header_size
 from nas.data.source import Source
+from search_spaces.errors import InputError
 
 _SUFFIXES = (".png", ".jpg", ".jpeg")
 _EXPECTED = "image_folder reads train/<class>/*.png or *.jpg, and test/<class>/ if there is one"
@@ -25,7 +26,21 @@ def read(config: ImageFolderConfig) -> Source:
         # Test images follow the training images, also where the first of those decided.
         listed = folders.listed(folders.test)
         read_test = partial(_split, *listed, config.size, split.images.shape[3])
+        _check_size(folders, split.images.shape[1:3], config.size)
     return Source(str(config.path / "train"), split, folders.classes, read_test)
+
+
+def _check_size(folders: ClassFolders, size: tuple[int, int], wanted: int | None) -> None:
+    """Refuse a test set of another size before anything is trained; its first header tells."""
+    if wanted is not None or folders.test is None:
+        return
+    first = next(path for paths in folders.test.values() for path in paths)
+    height, width = header_size(first)
+    if (height, width) != size:
+        raise InputError(
+            f"{first}: {width}x{height} pixels while those of train have {size[1]}x{size[0]}; all "
+            "images must have one size: set data.size (pixels) to scale and crop them"
+        )
 
 
 def _split(

@@ -29,8 +29,21 @@ def read(config: NpzConfig) -> Source:
     has_test = "x_test" in headers or "y_test" in headers
     for part in ("train", "test") if has_test else ("train",):
         _check_part(path, part, headers)
+    if has_test:
+        # An axis of one channel may be left out.
+        test, train = ((*headers[x][0], 1)[1:4] for x in ("x_test", "x_train"))
+        if test != train:
+            raise InputError(
+                f"{path}: an image of x_test is {test}, one of x_train {train}: both must have "
+                "one shape: make the test set again"
+            )
     labels = _array(path, "y_train").reshape(-1)
     n_classes = int(labels.max()) + 1
+    if n_classes > len(labels):
+        raise InputError(
+            f"{path}: y_train: label {n_classes - 1} among {len(labels)} examples: labels must be "
+            "0, 1, 2, …, one number a class, each with an example: number the classes anew"
+        )
     classes = tuple(map(str, range(max(n_classes, 1))))
     read_test = partial(_split, path, "test", len(classes)) if has_test else None
     return Source(str(path), _split(path, "train", len(classes)), classes, read_test)

@@ -14,7 +14,7 @@ from nas.config.schema import Experiment
 from nas.objectives import METRICS, to_G
 from nas.pareto import nondominated
 from nas.results.where import mask, number_column
-from nas.store import ENVIRONMENT, RESOLVED, is_run, read_trials, stage_facts
+from nas.store import CONFIG, ENVIRONMENT, RESOLVED, is_run, read_trials, stage_facts
 from search_spaces.errors import InputError
 from search_spaces.space import SearchSpace
 
@@ -55,10 +55,17 @@ class Results:
     @cached_property
     def config(self) -> Experiment | DirectExperiment:
         """The experiment with all defaults filled in."""
-        from ruamel.yaml import YAML
+        from ruamel.yaml import YAML, YAMLError
 
-        value = YAML(typ="safe").load(self.folder / RESOLVED)
-        return parse(value)
+        path = self.folder / RESOLVED
+        try:
+            return parse(YAML(typ="safe").load(path))
+        # Of text that is YAML still, but no longer a whole experiment.
+        except (YAMLError, TypeError, ValueError) as error:
+            raise InputError(
+                f"{path}: not a whole experiment: restore it, or start a new run with "
+                f"{self.folder / CONFIG}"
+            ) from error
 
     @property
     def last_stage(self) -> str:

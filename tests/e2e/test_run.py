@@ -1,5 +1,7 @@
 """From one YAML file to a verified front and an ONNX file, and every way it can be stopped."""
 
+import csv
+import io
 import json
 import shutil
 import signal
@@ -84,6 +86,10 @@ def test_results_of_a_run(nas, finished):
     assert {"accuracy", "test_accuracy", "macs"} <= front[0].keys()
     few = json.loads(nas("pareto", finished, "--where", "macs < 1", "--json").stdout)
     assert few == []
+    none = nas("pareto", finished, "--where", "macs < 1")
+    assert (none.returncode, none.stdout) == (0, "no network meets the conditions\n")
+    rows = csv.DictReader(io.StringIO(nas("pareto", finished, "--csv").stdout))
+    assert [json.loads(row["choices"]) for row in rows] == [row["choices"] for row in front]
     shown = nas("show", f"{finished}/{front[0]['id']}")
     assert shown.returncode == 0, shown.stderr
     assert "s0.depth" in shown.stdout

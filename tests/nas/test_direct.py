@@ -218,6 +218,13 @@ def test_says_that_nothing_is_feasible(script: Any) -> None:
         search(experiment(script, FILE.replace("max: 40", "max: 4")), "run")
 
 
+@pytest.mark.parametrize("returned", [None, {"accuracy": np.nan, "cost": 1.0}])
+def test_says_that_nothing_could_be_evaluated(script: Any, returned: Any) -> None:
+    script.BROKEN = {"relu": returned, "swish": returned}
+    with pytest.raises(RunError, match="has a number for each of accuracy, cost: the evaluator"):
+        search(experiment(script), "run")
+
+
 def test_replays_a_table(script: Any, tmp_path: Path) -> None:
     rows = ["depth,width1,width2,act,accuracy,cost"]
     rows += [f"1,{w},8,{act},{w / 10},{w}" for w in (8, 16, 32) for act in ("relu", "swish")]

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from nas.config import Experiment
-from nas.explore import matrices, shared_out
+from nas.explore import by_fronts, matrices, shared_out
 from nas.pareto import nondominated
 from nas.trials import Batch
 
@@ -28,6 +28,19 @@ def test_every_view_and_all_together_get_a_share() -> None:
     for front in on_views:
         assert len(rows & front) >= min(3, len(front))
     assert rows - set().union(*on_views)
+
+
+def test_what_is_next_to_a_short_front_follows() -> None:
+    F = np.random.default_rng(2).random((60, 2))
+    first = front_rows(F)
+    found = by_fronts(F, [[0, 1]], len(first) + 4).tolist()
+    assert len(set(found)) == len(first) + 4
+    assert set(found[:-4]) == first
+    rest = np.setdiff1d(np.arange(len(F)), list(first))
+    assert set(found[-4:]) <= {int(rest[i]) for i in front_rows(F[rest])}
+    assert by_fronts(F, [[0, 1]], 3).tolist() == shared_out(F, [[0, 1]], 3).tolist()
+    assert sorted(by_fronts(F, [[0, 1]], 100)) == list(range(60))
+    assert sorted(by_fronts(np.zeros((3, 2)), [[0, 1]], 9)) == [0, 1, 2]
 
 
 def test_a_row_that_ties_in_its_view_is_on_the_joint_front() -> None:

@@ -272,6 +272,9 @@ def test_stages_are_marked_with_their_facts(run):
         assert again.done("label")
         assert not again.done("front")
     assert stage_facts(run.folder) == {"label": {"seconds": 1.5}, "search": {"seconds": 2.5}}
+    (run.folder / "stages" / "label.json").write_text("{")
+    with pytest.raises(InputError, match=r"label\.json: not whole .*: delete it"):
+        stage_facts(run.folder)
 
 
 def test_the_same_front_gives_the_same_bytes_in_any_order(run):

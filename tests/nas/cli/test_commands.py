@@ -111,6 +111,11 @@ def test_spaces_tells_what_every_parameter_is(nas: Nas, name: str) -> None:
     assert all(p["name"] in text and p["description"] in text for p in shown)
 
 
+def test_a_parameter_that_is_no_yaml_is_named(nas: Nas) -> None:
+    result = nas("profile", "mobilenet_v3", "--device", "cpu", "--set", "resolution=[24")
+    assert (result.code, result.err) == (2, "--set resolution=[24: '[24' is not valid YAML\n")
+
+
 def test_spaces_with_a_typo(nas: Nas) -> None:
     result = nas("spaces", "mobilenetv3")
     assert (result.code, result.out) == (2, "")

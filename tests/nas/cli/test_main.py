@@ -34,6 +34,26 @@ def test_a_failed_run_is_code_1(nas: Nas, monkeypatch: pytest.MonkeyPatch) -> No
     assert (result.code, result.err) == (1, "worker 3 died\n")
 
 
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (MemoryError(), "out of memory (nothing is left): a smaller supernet.batch"),
+        (
+            RuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 9 bytes.\nmore"),
+            "out of memory (Out of memory allocating 9 bytes.): a smaller supernet.batch",
+        ),
+    ],
+)
+def test_too_little_memory_is_a_line_and_code_1(
+    nas: Nas, monkeypatch: pytest.MonkeyPatch, error: Exception, said: str
+) -> None:
+    _failing(monkeypatch, error)
+    result = nas("check", "a.yaml")
+    assert result.code == 1
+    assert result.err.startswith(said)
+    assert result.err.count("\n") == 1
+
+
 def test_an_interrupt_is_code_130(nas: Nas, monkeypatch: pytest.MonkeyPatch) -> None:
     _failing(monkeypatch, KeyboardInterrupt())
     result = nas("check", "a.yaml")

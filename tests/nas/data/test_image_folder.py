@@ -48,6 +48,13 @@ def test_a_test_folder_is_the_test_set(folder, read):
     assert (test.images == 77).all()
 
 
+def test_test_images_of_another_size_are_refused_beforehand(folder, read, problem):
+    write(folder / "test" / "dog" / "a.png", picture(77, 8, 4, 3))
+    line = problem(type="image_folder", path=folder)
+    assert "a.png: 4x8 pixels while those of train have 4x6; all" in line
+    assert read(type="image_folder", path=folder, size=4).load_test().images.shape == (1, 4, 4, 3)
+
+
 def test_grayscale_stays_one_channel(tmp_path, read):
     for name in "ab":
         for i in range(4):

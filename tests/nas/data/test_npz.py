@@ -30,6 +30,21 @@ def test_arrays_are_split(path, read):
     np.testing.assert_array_equal(dataset.load_test().labels, arrays()["y_test"])
 
 
+def test_a_label_beyond_the_number_of_examples(path, problem):
+    np.savez(path, **arrays(y_train=np.arange(30) * 10**12))
+    line = problem(type="npz", path=path)
+    assert f"label {29 * 10**12} among 30 examples" in line
+
+
+def test_test_images_of_another_shape_are_refused_beforehand(path, problem, read):
+    np.savez(path, **arrays(x_test=np.zeros((9, 5, 5, 2), np.uint8)))
+    line = problem(type="npz", path=path)
+    assert "an image of x_test is (5, 5, 2), one of x_train (4, 5, 2)" in line
+    gray = {"x_train": np.zeros((30, 4, 5), np.uint8), "x_test": np.zeros((9, 4, 5, 1), np.uint8)}
+    np.savez(path, **arrays(**gray))
+    assert read(type="npz", path=path).load_test().images.shape == (9, 4, 5, 1)
+
+
 def test_images_without_a_channel_axis_and_labels_in_a_column(path, read):
     made = arrays()
     images, labels = made["x_train"][..., 0], made["y_train"][:, None]
@@ -77,7 +92,10 @@ def test_missing_array(path, problem, name):
         ({"y_train": np.arange(30) % 3 * 2}, "class '1' has no example in train (nor have 1 more)"),
         ({"y_train": np.zeros(30, int)}, "one class ('0'); at least two are needed"),
         ({"y_test": np.arange(9)}, "y_test: label 3 of example 3 (and 5 more) is out of range"),
-        ({"x_test": np.zeros((9, 4, 4, 2), np.uint8)}, "the test images are 4x4x2 while the train"),
+        (
+            {"x_test": np.zeros((9, 4, 4, 2), np.uint8)},
+            "an image of x_test is (4, 4, 2), one of",
+        ),
     ],
 )
 def test_wrong_arrays(path, problem, changed, expected):

@@ -98,6 +98,15 @@ def test_the_run_tells_about_itself(run):
         run.pareto(stage="label")
 
 
+@pytest.mark.parametrize("text", ["", "name: small", "name: [", "5"])
+def test_a_damaged_configuration_is_one_line(run, tmp_path, text):
+    folder = tmp_path / "damaged"
+    shutil.copytree(run.folder, folder)
+    (folder / "config.resolved.yaml").write_text(text)
+    with pytest.raises(InputError, match=r"config\.resolved\.yaml: not a whole experiment"):
+        nas.results.open(folder).pareto()
+
+
 def test_runs_are_found_by_name(run, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "runs").symlink_to(run.folder.parent)
