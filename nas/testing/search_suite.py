@@ -200,6 +200,7 @@ class SearchSuite:
             pytest.skip("can't be restricted")
         listed = np.unique(space.sample(np.random.default_rng(0), 70), axis=0)
         other = self.make(space, 0)
+        assert isinstance(other, Restrictable)
         for again in (listed[30:], listed[:30]):
             other.restrict(again)
             first = other.ask(9)

@@ -1,8 +1,5 @@
 import numpy as np
-import pytest
 
-from nas.pareto import hypervolume, nondominated
-from nas.search.acquisition import area_gains
 from nas.search.models import Models
 from nas.search.told import Told
 from nas.testing.search_suite import BlockSpace
@@ -10,16 +7,6 @@ from nas.testing.search_suite import BlockSpace
 SPACE = BlockSpace()
 RNG = np.random.default_rng(0)
 ARCHS = RNG.permutation(np.unique(SPACE.sample(RNG, 120), axis=0))
-
-
-@pytest.mark.parametrize("n", [0, 1, 30])
-def test_area_gains_are_differences_of_hypervolumes(n: int) -> None:
-    rng = np.random.default_rng(n)
-    known, new, reference = rng.random((n, 2)), rng.random((50, 2)) * 1.3, np.ones(2)
-    front = known[nondominated(known)]
-    before = hypervolume(front, reference)
-    want = [hypervolume(np.concatenate([front, p[None]]), reference) - before for p in new]
-    np.testing.assert_allclose(area_gains(new, front, reference), want, atol=1e-12)
 
 
 def test_models_go_on_from_their_state() -> None:
