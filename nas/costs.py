@@ -80,28 +80,33 @@ class Costs:
         `latency_ms@DEVICE` and, where the table has it, `energy_mj@DEVICE`; where memory is known
         `peak_sram_kib@DEVICE` and `flash_kib@DEVICE`.
         """
-        return self.with_intervals(archs)[0]
+        return self._evaluated(archs)[0]
 
     def with_intervals(self, archs: Archs) -> tuple[Columns, Intervals]:
         """The same, and the ends of the 90 % interval of every column that is estimated.
 
         All sums over the same blocks, those of several devices, are looked up together.
         """
+        columns, sums = self._evaluated(archs)
+        none = np.zeros(len(archs))
+        intervals = {}
+        for column, table in self._bound.items():
+            mean_ms = sums[column]
+            half_ms = table.half_ms(mean_ms, sums.get(_VARIANCE + column, none))
+            intervals[column] = (mean_ms - half_ms, mean_ms + half_ms)
+        return columns, intervals
+
+    def _evaluated(self, archs: Archs) -> tuple[Columns, Columns]:
+        """The columns, and all sums over blocks."""
         sums: Columns = {}
         for names, joint in self._joint:
             sums |= zip(names, np.ascontiguousarray(joint.cost(archs).T), strict=True)
         counted = {name: sums[name].astype(np.int64) for name in _COUNTED}
         estimated = {column: sums[column] for column in self._bound}
-        none = np.zeros(len(archs))
-        intervals = {}
-        for column, mean_ms in estimated.items():
-            variance_ms2 = sums.get(_VARIANCE + column, none)
-            half_ms = self._bound[column].half_ms(mean_ms, variance_ms2)
-            intervals[column] = (mean_ms - half_ms, mean_ms + half_ms)
         # Devices of a kind share what is planned.
         found = {(m, known): getattr(known, m)(archs) for m, known in set(self._planned.values())}
         planned = {column: found[asked] for column, asked in self._planned.items()}
-        return counted | estimated | planned, intervals
+        return counted | estimated | planned, sums
 
     def sources(self) -> dict[str, str]:
         """Where each column's numbers come from."""

@@ -31,4 +31,7 @@ class NSGA2(Genetic):
     ) -> Int[np.ndarray, " s"]:
         """The first fronts; of the last one that fits in part, the least crowded (§III-C)."""
         ranks = nondominated_sort(F, violation[:, None], enough=self.size)
-        return by_front(ranks, -crowding_distance(F, ranks))[: self.size]
+        last = np.sort(ranks)[: self.size][-1:]
+        rows = np.flatnonzero(ranks <= last)
+        F, ranks = F.take(rows, axis=0), ranks[rows]
+        return rows[by_front(ranks, -crowding_distance(F, ranks))[: self.size]]

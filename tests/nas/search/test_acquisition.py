@@ -5,15 +5,16 @@ from nas.pareto import hypervolume
 from nas.search.acquisition import expected_gains, volume_gains
 
 
-@pytest.mark.parametrize("m", [1, 2, 3, 4])
-def test_gains_are_differences_of_volumes(m: int) -> None:
+@pytest.mark.parametrize(("m", "p"), [(1, 0), (1, 7), (2, 0), (2, 30), (3, 0), (3, 7), (4, 7)])
+def test_gains_are_differences_of_volumes(m: int, p: int) -> None:
     """Of samples with a front each; points and fronts may lie beyond the reference."""
     rng = np.random.default_rng(m)
     reference = np.ones(m)
-    fronts, F = rng.random((3, 7, m)) * 1.1, rng.random((3, 5, m)) * 1.1
-    # Equal entries and equal points.
-    fronts[:, 1], fronts[:, 2, -1] = fronts[:, 0], fronts[:, 0, -1]
-    F[0, 0] = fronts[0, 0]
+    fronts, F = rng.random((3, p, m)) * 1.1, rng.random((3, 5, m)) * 1.1
+    if p:
+        # Equal entries and equal points.
+        fronts[:, 1], fronts[:, 2, -1] = fronts[:, 0], fronts[:, 0, -1]
+        F[0, 0] = fronts[0, 0]
     expected = [
         [
             hypervolume(np.concatenate([front, f[None]]), reference) - hypervolume(front, reference)
