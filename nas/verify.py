@@ -14,6 +14,7 @@ from hw_profiles.mcu.arena import arena, flash_bytes
 from hw_profiles.mcu.lower import lower
 from hw_profiles.mcu.memory import KIB, unweighted
 from hw_profiles.profile import measure_networks
+from hw_profiles.profilers.base import Measurement
 from nas.calibration import calibrated
 from nas.data.dataset import Split
 from nas.export.c import real_outputs
@@ -74,14 +75,8 @@ def verify(bench: Workbench, archs: Archs, store: RunStore, log: Log) -> None:
         metered = [(item.energy_mj, item.energy_spread_mj) for item in found]
         if all(value is not None for value, _ in metered):
             measured["energy_mj"] = [(value or 0.0, spread or 0.0) for value, spread in metered]
-        memory = {
-            "peak_sram_kib": [item.sram_kib for item in found],
-            "flash_kib": [item.flash_kib for item in found],
-        }
-        for metric, kib in memory.items():
-            if None not in kib:
-                column = f"{metric}@{name}"
-                columns[column], sources[column] = np.array(kib, float), "planned"
+        for metric, values in _compiled(found).items():
+            columns[f"{metric}@{name}"], sources[f"{metric}@{name}"] = values, "planned"
         for metric, pairs in measured.items():
             column = f"{metric}@{name}"
             value, spread = np.array(pairs, float).T
@@ -166,6 +161,15 @@ def _memory(graphs: Sequence[Graph]) -> dict[str, Float[np.ndarray, " n"]]:
     sram = [arena(network, simd=None).arena_bytes / KIB for network in networks]
     flash = [flash_bytes(network, simd=True) / KIB for network in networks]
     return {"peak_sram_kib": np.array(sram), "flash_kib": np.array(flash)} if networks else {}
+
+
+def _compiled(found: Sequence[Measurement]) -> dict[str, Float[np.ndarray, " n"]]:
+    """KiB of RAM and flash as a compiler planned them; nothing where none did."""
+    told = {
+        "peak_sram_kib": [item.sram_kib for item in found],
+        "flash_kib": [item.flash_kib for item in found],
+    }
+    return {metric: np.array(kib, float) for metric, kib in told.items() if None not in kib}
 
 
 def verified_front(results: Results) -> "DataFrame":

@@ -74,8 +74,10 @@ def read(folder: Path) -> list[Published]:
             task = f"mlperf_tiny {board}"
             one = simulated.of(task, board, row["benchmark"], row["latency_ms"], library)
             clock_mhz = float(boards[board]["clock_mhz"])
-            words = re.split(r"[ _-]", library.lower())
-            system = tuple(word for word in words if board not in word and len(word) > 1)
+            words = re.split(r"[ _-]", row["system"].lower())
+            # Boards' names come with a letter for their packages.
+            rest = [word for word in words if board not in word and len(word) > 1]
+            system = (row["round"], row["org"], *rest)
             found.append(replace(one, clock_mhz=clock_mhz, system=system))
     return found
 

@@ -7,10 +7,11 @@ import jax
 import numpy as np
 import pytest
 
-from hw_profiles.device import DeviceSpec
+from hw_profiles.device import DeviceSpec, load_device
+from hw_profiles.profilers.base import Measurement
 from nas.config.schema import Experiment
 from nas.log import Log
-from nas.verify import _accuracies
+from nas.verify import _accuracies, _compiled, _scheme
 from nas.workbench import Workbench
 from search_spaces.ir.interpret import init
 
@@ -70,3 +71,18 @@ def test_a_network_is_judged_as_its_devices_compute(bench: Workbench) -> None:
         np.testing.assert_array_equal(only[name], both[f"{name}_int8"])
         assert np.abs(only[name] - values).max() < 0.05
         assert only[name].shape == values.shape == (1,)
+
+
+def test_an_npu_computes_in_8_bits_throughout_as_a_microcontroller_does() -> None:
+    assert _scheme(load_device("ethosu55_128")) == _scheme(load_device("stm32f746")) == "mcu"
+
+
+def test_memory_of_whole_networks_is_what_their_compiler_planned() -> None:
+    untold = Measurement("a", 1.0, 0.0, 1)
+    told = [Measurement(key, 1.0, 0.0, 1, sram_kib=4.0, flash_kib=9.5) for key in "ab"]
+    assert _compiled([untold]) == {}
+    assert _compiled([told[0], untold]) == {}
+    assert {name: kib.tolist() for name, kib in _compiled(told).items()} == {
+        "peak_sram_kib": [4.0, 4.0],
+        "flash_kib": [9.5, 9.5],
+    }

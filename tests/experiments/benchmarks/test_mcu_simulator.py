@@ -7,7 +7,7 @@ import pytest
 
 from experiments.benchmarks.cube_ai import OVERLAPS, Overlap, activation_bytes
 from experiments.benchmarks.layer_tables import Row, layers_of
-from experiments.benchmarks.mcu_published import read
+from experiments.benchmarks.mcu_published import between_boards, read
 from experiments.benchmarks.mcu_simulator import chosen, predicted
 from experiments.benchmarks.published_networks import NETWORKS, macs_of
 
@@ -126,3 +126,27 @@ def test_systems_that_are_known_take_part(tmp_path: Path) -> None:
     assert first.simulated_ms == second.simulated_ms > 0
     assert first.published_ms == 4.0
     assert first.macs == pytest.approx(0.264, abs=1e-3)
+
+
+def test_one_board_tells_of_another_where_the_library_is_the_same(tmp_path: Path) -> None:
+    pytest.importorskip("unicorn")
+    pytest.importorskip("ziglang")
+    folder = tmp_path / "mlperf_tiny"
+    folder.mkdir()
+    (folder / "results.csv").write_text(
+        "round,org,system,benchmark,latency_ms\n"
+        "v1,a,NUCLEO-L4R5ZI,ad,8.0\n"
+        "v1,a,NUCLEO_U575ZI_Q,ad,4.0\n"
+        "v1,b,NUCLEO_U575ZI_Q,ad,9.0\n"
+    )
+    slow, fast, _ = found = read(tmp_path)
+    told = between_boards(found)
+    assert set(told) == {
+        "mlperf_tiny u575 from mlperf_tiny l4r5",
+        "mlperf_tiny l4r5 from mlperf_tiny u575",
+    }
+    methods = told["mlperf_tiny u575 from mlperf_tiny l4r5"]
+    [(ours_ms, published_ms)] = methods["ours"]
+    assert published_ms == 4.0
+    assert ours_ms / 8.0 == pytest.approx(fast.simulated_ms / slow.simulated_ms)
+    assert methods["clock"] == [(8.0 * slow.clock_mhz / fast.clock_mhz, 4.0)]

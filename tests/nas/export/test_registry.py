@@ -30,3 +30,11 @@ def test_the_list_is_there_without_any_runtime():
     code = f"import sys, nas.export.registry; print(*({heavy} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert done.stdout.strip() == ""
+
+
+@pytest.mark.parametrize(
+    ("kind", "targets"),
+    [("cpu", {"onnx", "onnx-int8"}), ("mcu", {"c", "tflite"}), ("npu", {"tflite"})],
+)
+def test_devices_run_the_formats_that_are_made_for_them(kind, targets):
+    assert {target for target in registry.names() if registry.runs_on(kind, target)} == targets
