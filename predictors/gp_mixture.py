@@ -6,17 +6,21 @@ for Machine Learning", 2006, §5.4.1). All settings are solved together in batch
 """
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Float64
-from scipy.special import log_ndtr, logsumexp
+from scipy.optimize import brentq
+from scipy.special import log_ndtr, logsumexp, ndtr
+
+from predictors.metrics import Z_90
 
 Labels = Float64[np.ndarray, "g n"]
 
 # Expectation propagation ends after so many rounds; steps are damped, or they may oscillate.
 _ROUNDS, _STEP = 12, 0.7
-# Noise is raised for labels whose left-out error is beyond so many standard deviations.
-_OUTLIER = 2.5
+# A wild label's standard deviation over that of others, and the share of labels that are wild.
+WILD, _WILD_SHARE = 10.0, 0.05
 
 
 @dataclass(frozen=True)
@@ -116,9 +120,47 @@ def pooled(
     return center, weight @ (variance + np.square(mean - center[None, :]))
 
 
-def outlying(error: Float64[np.ndarray, " n"], std: Float64[np.ndarray, " n"]) -> np.ndarray:
-    """Factor on each label's noise variance that brings a far one back to what noise explains."""
-    return np.maximum(np.square(error / (_OUTLIER * std)), 1.0)
+def gain_if_wild(
+    evidence: Evidence, log_evidence: Float64[np.ndarray, " g"], labels: Labels, noise: Labels
+) -> Float64[np.ndarray, " n"]:
+    """What the log evidence gains with each label wild: its noise `WILD` times that of the others.
+
+    Contaminated normal errors (Box & Tiao, "A Bayesian approach to some outlier problems",
+    Biometrika 1968), one label at a time, over all settings: a wild one and little noise may
+    explain the labels better than much noise of all.
+
+    Args:
+        evidence: of the settings as they are.
+        log_evidence: of the same, as latencies.
+        labels: the labels.
+        noise: variances that a wild label's is a multiple of.
+    """
+    square = np.square(labels - evidence.left_out_mean)
+    tame = evidence.left_out_variance
+    wild = tame + (WILD**2 - 1) * noise
+    gain = 0.5 * (square / tame - square / wild + np.log(tame / wild))
+    with_it: Any = logsumexp(log_evidence[:, None] + gain, axis=0)
+    return with_it - logsumexp(log_evidence)
+
+
+def with_wild(log_evidence: Float64[np.ndarray, " g"], count: int) -> float:
+    """Log evidence of all settings together, and of so many labels being wild."""
+    return float(logsumexp(log_evidence) + count * np.log(_WILD_SHARE / (1 - _WILD_SHARE)))
+
+
+def widened(share: float) -> float:
+    """Factor on the spread of tame labels for an interval that holds 90 % of all.
+
+    Args:
+        share: of labels that are wild.
+    """
+
+    def beyond(factor: float) -> float:
+        tame, wild = (2 * ndtr(-Z_90 * factor / size) for size in (1.0, WILD))
+        return (1 - share) * tame + share * wild - 0.1
+
+    root: Any = brentq(beyond, 1.0, WILD) if share > 0 else 1.0
+    return float(root)
 
 
 def _truncated(

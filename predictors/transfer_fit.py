@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float64, Int
+from jaxtyping import Bool, Float64, Int
 
 from hw_profiles.intervals import Z_90
 from predictors import gp_mixture, metrics
@@ -20,7 +20,10 @@ _CONSTANT = 100.0
 _LEAST_WEIGHT = 1e-3
 # Labels are intervals where they are multiples of a power of ten above this share of their median.
 _COARSE = 0.005
-_PASSES = 2
+# So many of the labels may be wild at most.
+_MOST_WILD = 0.25
+# So many more wild labels are tried after the last that explained something.
+_PATIENCE = 1
 # Beyond these, estimates are not to be trusted: Spearman's correlation of the measured networks,
 # each left out of the fit; half-width of the interval over the estimate; errors over expected ones.
 _LEAST_ORDER, _WIDEST, _MOST_FACTOR = 0.7, 0.5, 2.0
@@ -120,45 +123,79 @@ class _Problem:
     center: float
     grain_ms: float
 
+    def tamed(
+        self, kept: Sequence[Setting]
+    ) -> tuple[Float64[np.ndarray, " m"], Float64[np.ndarray, " g"]]:
+        """Factor on each label's noise variance, above 1 for wild ones; weight of each setting."""
+        log = _logs(kept)
+        kernels, noise, rounding = self._kernels(kept), self._noise(kept), self._rounding(log)
+        labels = self._targets(self.latency_ms, log)
+        inflated = np.ones(len(self.rows))
+        best, found = -np.inf, (inflated, np.ones(len(kept)))
+        # One wild label hides behind another: what explains nothing may lead to what does.
+        patience = _PATIENCE
+        for count in range(int(_MOST_WILD * len(inflated)) + 1):
+            evidence = gp_mixture.solve(kernels, labels, noise * inflated[None, :] + rounding)
+            log_evidence = evidence.log_evidence + self._density(log)
+            total = gp_mixture.with_wild(log_evidence, count)
+            if total > best:
+                best, found = total, (inflated, gp_mixture.weights(log_evidence))
+                patience = _PATIENCE
+            elif patience == 0:
+                break
+            else:
+                patience -= 1
+            gain = gp_mixture.gain_if_wild(evidence, log_evidence, labels, noise)
+            gain[inflated > 1] = -np.inf
+            inflated = inflated.copy()
+            inflated[np.argmax(gain)] = gp_mixture.WILD**2
+        return found
+
     def solve(
-        self,
-        kept: Sequence[Setting],
-        inflated: Float64[np.ndarray, " m"],
-        censored: bool,
+        self, kept: Sequence[Setting], inflated: Float64[np.ndarray, " m"]
     ) -> tuple[Evidence, Float64[np.ndarray, " g"]]:
-        """Evidence, and the weight of each setting.
+        """Evidence, and the weight of each setting; coarse labels are intervals.
 
         Args:
             kept: the settings.
-            inflated: factor on each label's variance.
-            censored: whether coarse labels are intervals; else rounding is more noise.
+            inflated: factor on each label's noise variance.
         """
-        log = np.array([s.log for s in kept])
-        products = Products(self.rows, self.rows)
-        both = [_target(self.latency_ms, self.center, kind) for kind in (False, True)]
-        spreads = [self.prior.spread(s, both[s.log]) for s in kept]
-        kernels = np.array(
-            [
-                size**2 * products.kernel(self.prior.parts(s)) + _CONSTANT
-                for s, size in zip(kept, spreads, strict=True)
-            ]
-        )
-        share = self.latency_ms / self.center
-        even = log | np.array([s.even for s in kept])
-        size = np.where(even[:, None], 1.0, share[None, :])
-        noise = np.square(np.array([s.noise for s in kept])[:, None] * size) * inflated[None, :]
-        if censored:
+        log = _logs(kept)
+        kernels, noise = self._kernels(kept), self._noise(kept) * inflated[None, :]
+        if self.grain_ms > 0:
             half = self.grain_ms / 2
             lower = self._targets(np.maximum(self.latency_ms - half, 0.2 * half), log)
             upper = self._targets(self.latency_ms + half, log)
             evidence = gp_mixture.solve_censored(kernels, lower, upper, noise)
             return evidence, gp_mixture.weights(evidence.log_evidence)
-        rounding = self.grain_ms / np.where(log[:, None], self.latency_ms[None, :], self.center)
-        noise = noise + np.square(rounding) / 12
         evidence = gp_mixture.solve(kernels, self._targets(self.latency_ms, log), noise)
-        # Densities of logarithms, as such of latencies.
-        density = np.where(log, -np.log(share).sum(), 0.0)
-        return evidence, gp_mixture.weights(evidence.log_evidence + density)
+        return evidence, gp_mixture.weights(evidence.log_evidence + self._density(log))
+
+    def _density(self, log: Bool[np.ndarray, " g"]) -> Float64[np.ndarray, " g"]:
+        """What makes densities of logarithms such of latencies."""
+        return np.where(log, -np.log(self.latency_ms / self.center).sum(), 0.0)
+
+    def _kernels(self, kept: Sequence[Setting]) -> Float64[np.ndarray, "g m m"]:
+        products = Products(self.rows, self.rows)
+        both = [_target(self.latency_ms, self.center, kind) for kind in (False, True)]
+        spreads = [self.prior.spread(s, both[s.log]) for s in kept]
+        return np.array(
+            [
+                size**2 * products.kernel(self.prior.parts(s)) + _CONSTANT
+                for s, size in zip(kept, spreads, strict=True)
+            ]
+        )
+
+    def _noise(self, kept: Sequence[Setting]) -> Float64[np.ndarray, "g m"]:
+        """Variances of labels."""
+        even = _logs(kept) | np.array([s.even for s in kept])
+        size = np.where(even[:, None], 1.0, (self.latency_ms / self.center)[None, :])
+        return np.square(np.array([s.noise for s in kept])[:, None] * size)
+
+    def _rounding(self, log: Bool[np.ndarray, " g"]) -> Float64[np.ndarray, "g m"]:
+        """Variances of labels for being multiples of the grain, where they are no intervals."""
+        unit = np.where(log[:, None], self.latency_ms[None, :], self.center)
+        return np.square(self.grain_ms / unit) / 12
 
     def left_out(
         self,
@@ -174,7 +211,7 @@ class _Problem:
         return Prediction(mean, np.sqrt(variance))
 
     def _targets(
-        self, values_ms: Float64[np.ndarray, " m"], log: np.ndarray
+        self, values_ms: Float64[np.ndarray, " m"], log: Bool[np.ndarray, " g"]
     ) -> Float64[np.ndarray, "g m"]:
         both = np.array([_target(values_ms, self.center, kind) for kind in (False, True)])
         return both[log.astype(int)]
@@ -193,22 +230,24 @@ def fit(
     center, unit = float(np.median(latency_ms)), grain(latency_ms)
     problem = _Problem(prior, rows, latency_ms, center, unit)
     kept = settings(len(prior.readings), prior.sources[0].shape[1])
-    inflated, weight = np.ones(len(rows)), np.ones(len(kept))
-    for _ in range(_PASSES):
-        evidence, weight = problem.solve(kept, inflated, censored=False)
-        left_out = problem.left_out(kept, evidence, weight)
-        inflated = inflated * gp_mixture.outlying(latency_ms - left_out.mean, left_out.std)
+    inflated, weight = problem.tamed(kept)
     # Settings that hardly count are not worth the dearer treatment of intervals.
     kept = tuple(s for s, w in zip(kept, weight, strict=True) if w > _LEAST_WEIGHT)
-    evidence, weight = problem.solve(kept, inflated, censored=unit > 0)
+    evidence, weight = problem.solve(kept, inflated)
     left_out = problem.left_out(kept, evidence, weight)
     # A few errors say little about all others: their word counts as far as they are many.
     told = scale_90(latency_ms - left_out.mean, left_out.std)
     factor = float(max(told, 0.05) ** (len(rows) / (len(rows) + _USUAL)))
+    # Networks that nobody measured are wild as often.
+    factor *= gp_mixture.widened(float(np.mean(inflated > 1)))
     left_out = Prediction(left_out.mean, factor * left_out.std)
     return Transferred(
         prior, rows, latency_ms, tuple(kept), weight, evidence, unit, factor, left_out
     )
+
+
+def _logs(kept: Sequence[Setting]) -> Bool[np.ndarray, " g"]:
+    return np.array([setting.log for setting in kept])
 
 
 def _target(

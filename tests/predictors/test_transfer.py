@@ -152,9 +152,13 @@ def test_an_alien_device_is_told_by_its_architectures() -> None:
 
 def test_noise_is_doubted() -> None:
     transfer, _ = case()
-    y = np.random.default_rng(1).uniform(1, 20, POOL)
-    rows = transfer.choose(12)
-    assert any("another order" in doubt for doubt in transfer.fit(rows, y[rows]).doubts)
+    found = []
+    for seed in range(1, 6):
+        y = np.random.default_rng(seed).uniform(1, 20, POOL)
+        rows = transfer.choose(12)
+        found.append(transfer.fit(rows, y[rows]).doubts)
+    assert all(found)
+    assert sum("another order" in doubt for doubts in found for doubt in doubts) >= 4
 
 
 def test_one_wild_measurement_does_little_harm() -> None:
@@ -164,6 +168,28 @@ def test_one_wild_measurement_does_little_harm() -> None:
     wild[7] *= 3
     mean = transfer.fit(rows, wild).predict(np.arange(POOL)).mean
     assert spearman(y, mean) > 0.93
+
+
+def test_wild_measurements_are_found_among_ten() -> None:
+    transfer, y = case()
+    rows = transfer.choose(10)
+    wild = y[rows].copy()
+    wild[[2, 6]] *= 1.8
+    found = transfer.fit(rows, wild)
+    tame = transfer.fit(rows, y[rows])
+    assert spearman(y, found.predict(np.arange(POOL)).mean) > 0.96
+    assert found.factor > tame.factor
+    level = np.median(found.predict(np.arange(POOL)).mean / y)
+    assert abs(level - 1) < 0.02
+
+
+def test_the_interval_is_widened_for_the_share_of_wild_ones() -> None:
+    assert gp_mixture.widened(0.0) == 1.0
+    factor = gp_mixture.widened(0.1)
+    rng = np.random.default_rng(0)
+    size = np.where(rng.random(200_000) < 0.1, gp_mixture.WILD, 1.0)
+    drawn = size * rng.standard_normal(len(size))
+    assert np.mean(np.abs(drawn) < factor * 1.645) == pytest.approx(0.9, abs=0.003)
 
 
 def test_whole_milliseconds_are_intervals() -> None:
