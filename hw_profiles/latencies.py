@@ -244,6 +244,8 @@ def read_frame(path: Path) -> Any:
             return pd.read_parquet(path)
         if path.suffix == ".csv":
             return pd.read_csv(path, dtype=str).apply(_typed)
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
     except (OSError, pa.ArrowException, ValueError) as error:
         reason = str(error).splitlines()[0].lower() if str(error) else type(error).__name__
         raise InputError(f"{path}: can't be read: {reason}") from None

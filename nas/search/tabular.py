@@ -174,6 +174,8 @@ def read_table(
 
     try:
         frame = pd.read_csv(file) if file.suffix == ".csv" else pd.read_parquet(file)
+    except FileNotFoundError:
+        raise InputError(f"{file}: no such file") from None
     except (OSError, ValueError) as error:
         raise InputError(f"{file}: can't be read as a table ({error})") from None
     named = [*knobs, *columns, *([seconds] if seconds else [])]

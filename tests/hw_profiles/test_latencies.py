@@ -142,7 +142,7 @@ def test_what_is_wrong_is_said(
 
 
 def test_files_that_can_not_be_read(tmp_path: Path, table: Path) -> None:
-    with pytest.raises(InputError, match=r"can't be read: .*no such file"):
+    with pytest.raises(InputError, match="no such file"):
         read(tmp_path / "none.csv")
     with pytest.raises(InputError, match=r"must be a \.csv or a \.parquet file"):
         read(tmp_path / "table.xlsx")
