@@ -94,7 +94,9 @@ class AccuracyPredictorConfig(BaseModel):
 
     model_config = _STRICT
 
-    type: Literal["auto", "boosting", "gaussian_process", "mlp_ensemble", "ridge"] = Field(
+    type: Literal[
+        "auto", "boosting", "gaussian_process", "graph_transformer", "mlp_ensemble", "ridge"
+    ] = Field(
         default="auto",
         description="Kind of model; auto keeps the one that orders unseen labels best.",
     )

@@ -27,6 +27,19 @@ class TestMLPEnsemble(PredictorSuite):
     type = "mlp_ensemble"
 
 
+@pytest.mark.exhaustive
+class TestMLPEnsembleOfOrder(PredictorSuite):
+    type = "mlp_ensemble"
+    parameters = {"loss": "pairwise"}  # noqa: RUF012
+
+
+@pytest.mark.exhaustive
+class TestGraphTransformer(PredictorSuite):
+    type = "graph_transformer"
+    # A network of attention for each member: a search of estimates takes minutes.
+    most_cpu_seconds_for_100k = 60.0
+
+
 class TestMacs(PredictorSuite):
     type = "macs"
     parameters = {"macs": SPACE.macs}  # noqa: RUF012
