@@ -21,7 +21,7 @@ from predictors.ensembles import Schedule
 from predictors.feature_predictor import FeaturePredictor
 from predictors.flow_transformer import FlowTransformer
 from predictors.labels import folds
-from predictors.losses import Loss, check_loss
+from predictors.losses import check_loss
 from predictors.scaling import scaling_of
 from predictors.score_scale import ScoreScale, fit_score_scale, read_score_scale
 from predictors.tokens import tokens_of
@@ -104,11 +104,11 @@ class GraphTransformer(FeaturePredictor[TransformerModel]):
         macs: MacsOf | None = None,
         holdout: float = 0.2,
         extra: Extra | None = None,
-        loss: Loss = "mse",
+        loss: str = "mse",
         pretrain: bool = False,
     ) -> None:
         super().__init__(space, seed, macs, holdout, extra)
-        self.loss: Loss = check_loss(loss)
+        self.loss = check_loss(loss)
         self.pretrain = pretrain
 
     def features(self, archs: Archs) -> Float64[np.ndarray, "n k"]:
