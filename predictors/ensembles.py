@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import jax
 import numpy as np
@@ -108,7 +108,7 @@ def _train(
             batch = jax.tree.map(lambda leaf: leaf[rows], inputs)
 
             def loss(parameters: Any) -> Float[Array, ""]:
-                return compare(network.apply(parameters, batch), y[rows], weight[rows])
+                return compare(cast(Array, network.apply(parameters, batch)), y[rows], weight[rows])
 
             gradient = jax.grad(loss)(parameters)
             # optax raises floats to an integer step count.

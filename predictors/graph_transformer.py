@@ -8,7 +8,7 @@ estimates of labels that calibrate it cost no networks of their own.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from typing import Any
+from typing import Any, cast
 
 import jax
 import numpy as np
@@ -21,7 +21,7 @@ from predictors.ensembles import Schedule
 from predictors.feature_predictor import FeaturePredictor
 from predictors.flow_transformer import FlowTransformer
 from predictors.labels import folds
-from predictors.losses import check_loss
+from predictors.losses import Loss, check_loss
 from predictors.scaling import scaling_of
 from predictors.score_scale import ScoreScale, fit_score_scale, read_score_scale
 from predictors.tokens import tokens_of
@@ -108,7 +108,7 @@ class GraphTransformer(FeaturePredictor[TransformerModel]):
         pretrain: bool = False,
     ) -> None:
         super().__init__(space, seed, macs, holdout, extra)
-        self.loss = check_loss(loss)
+        self.loss: Loss = check_loss(loss)
         self.pretrain = pretrain
 
     def features(self, archs: Archs) -> Float64[np.ndarray, "n k"]:
@@ -217,7 +217,7 @@ def _evaluate(
 
 @jax.jit
 def _apply(parameters: Any, inputs: Any) -> Float[Array, "m n"]:
-    return jax.vmap(lambda member: _NETWORK.apply(member, inputs))(parameters)
+    return jax.vmap(lambda member: cast(Array, _NETWORK.apply(member, inputs)))(parameters)
 
 
 def _pad(rows: Float32[np.ndarray, "n ..."], size: int) -> Float32[np.ndarray, "size ..."]:

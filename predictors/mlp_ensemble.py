@@ -21,7 +21,7 @@ from predictors.base import MacsOf, Prediction
 from predictors.calibration import Spread, fit_spread, least_std
 from predictors.feature_predictor import FeaturePredictor
 from predictors.labels import folds
-from predictors.losses import check_loss
+from predictors.losses import Loss, check_loss
 from predictors.mlp import Members, Training, train
 from predictors.ridge_regression import RidgeModel, fit_ridge
 from predictors.score_scale import ScoreScale, fit_score_scale, read_score_scale
@@ -154,7 +154,7 @@ class MLPEnsemble(FeaturePredictor[EnsembleModel]):
             raise InputError(f"members: a spread needs at least 2, got {members}")
         self.members = members
         self.training = training
-        self.loss = check_loss(loss)
+        self.loss: Loss = check_loss(loss)
 
     def fit_model(
         self,

@@ -95,5 +95,7 @@ def read_score_scale(arrays: dict[str, np.ndarray]) -> ScoreScale:
     warp = Warp(arrays["warp.scores"], arrays["warp.labels"])
     names = [f.name for f in fields(Spread)]
     spread = Spread(**{name: arrays[f"spread.{name}"].item() for name in names})
-    numbers = (arrays[name].item() for name in ("slope", "offset"))
-    return ScoreScale(*numbers, warp, spread, arrays["scale"].item(), arrays["least"].item())
+    slope, offset, scale, least = (
+        arrays[name].item() for name in ("slope", "offset", "scale", "least")
+    )
+    return ScoreScale(slope, offset, warp, spread, scale, least)

@@ -70,8 +70,8 @@ class Tokens:
     def __init__(self, space: SearchSpace) -> None:
         self.space = space
         self._cells = find_cells(space) if space.has_networks else ()
-        self._tokens = _of_blocks(BlockMap(space), self._cells) if space.has_networks else ()
-        self._tokens = self._tokens or _of_knobs(space)
+        drawn = space.has_networks
+        self._tokens = _of_blocks(BlockMap(space), self._cells) if drawn else _of_knobs(space)
         self._pairs = [
             np.einsum("ip,jp->ijp", through, through).reshape(-1, len(cell.paths))
             for i, cell in enumerate(self._cells)
