@@ -147,6 +147,7 @@ class Controller:
             self.experiment.seed,
             macs=lambda archs: blocks.total(blocks.macs, archs),
             holdout=config.holdout,
+            **config.training,
             **self.bench.extra_features,
         )
         table = self.store.trials("label")

@@ -14,7 +14,7 @@ from functools import lru_cache
 import numpy as np
 from jaxtyping import Float32, Float64, Int
 
-from predictors.paths import Cell, find_cells, kind_of
+from predictors.paths import Cell, cell_of, find_cells, kind_of
 from search_spaces.ir.blocks import BlockMap
 from search_spaces.ir.builder import Condition
 from search_spaces.ir.count import count
@@ -55,7 +55,7 @@ class Descriptors:
         drawn = space.has_networks
         cells = find_cells(space) if drawn else ()
         self._cells = tuple(_CellColumns(cell, i) for i, cell in enumerate(cells))
-        self._stages = _Stages(BlockMap(space), self._cells) if drawn else None
+        self._stages = _Stages(BlockMap(space), cells) if drawn else None
         sample = self._columns(space.sample(np.random.default_rng(0), _SAMPLE))
         names = [name for part in sample for name in part.names]
         groups = [part.group for part in sample for _ in part.names]
@@ -173,15 +173,6 @@ class _CellColumns:
         roots = np.sqrt(counts.T.astype(np.float64))
         return [Columns("cells", names, values), Columns("sequences", labels, roots)]
 
-    def through_block(self, block: str) -> Float32[np.ndarray, " p"] | None:
-        """1 for each path through a block; None if the block stands in no copy of the cell."""
-        for prefix in self.cell.prefixes:
-            if block.startswith(prefix):
-                local = f"{block}/".removeprefix(prefix)
-                names = {n for path in self.cell.paths for n in path.nodes if n.startswith(local)}
-                return self.cell.through([frozenset(names)])[0]
-        return None
-
 
 def _most(
     lengths: Int[np.ndarray, " p"], alive: Float32[np.ndarray, "p n"]
@@ -221,7 +212,7 @@ class _Table:
 class _Stages:
     """Operations by kind, blocks and multiply-accumulates of each stage and in all."""
 
-    def __init__(self, blocks: BlockMap, cells: Sequence[_CellColumns]) -> None:
+    def __init__(self, blocks: BlockMap, cells: Sequence[Cell]) -> None:
         self._blocks = blocks
         kinds = sorted({k for unit in blocks.units for k in _kinds(unit)})
         self._quantities = (*kinds, "blocks", "macs")
@@ -236,7 +227,7 @@ class _Stages:
         tables: dict[tuple, _Table] = {}
         for slot in blocks.slots:
             stage = self._names.index(slot.name.split("/")[0])
-            cell, through = _cell_of(slot.name, cells)
+            cell, through = cell_of(slot.name, cells)
             values = per_unit[slot.units]
             table = _Table(stage, slot.knobs, slot.conditions, cell, through, values)
             known = tables.get(table.key)
@@ -257,17 +248,6 @@ class _Stages:
         values = every.transpose(1, 0, 2).reshape(len(archs), -1)
         names = [f"{s}.{q}" for s in ("all", *self._names) for q in self._quantities]
         return Columns("stages", tuple(names), values)
-
-
-def _cell_of(
-    block: str, cells: Sequence[_CellColumns]
-) -> tuple[int | None, Float32[np.ndarray, " p"]]:
-    """Number of the cell that a block is part of, and 1 for each path through the block."""
-    for i, cell in enumerate(cells):
-        through = cell.through_block(block)
-        if through is not None:
-            return i, through
-    return None, np.zeros(0, np.float32)
 
 
 def _kinds(unit: Graph) -> list[str]:

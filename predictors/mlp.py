@@ -1,18 +1,16 @@
-"""Many small networks trained and evaluated at once: one program, vmapped over the members."""
+"""Many small networks on rows of features, evaluated at once."""
 
 from dataclasses import dataclass
-from functools import partial
-from typing import Any, cast
+from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-import optax
 from flax import linen as nn
-from jaxtyping import Array, Float, Float32, Int
+from jaxtyping import Array, Float, Float32
 
-# Labels are padded to one of these numbers, so that a new one seldom means a new program.
-_BUCKETS = (128, 512, 1024, 4096)
+from predictors import ensembles
+from predictors.ensembles import Schedule
+from predictors.losses import Loss
+
 # Rows that are evaluated at a time: what is between two layers stays in the cache.
 _CHUNK = 512
 
@@ -58,6 +56,7 @@ def train(
     weights: Float32[np.ndarray, "m n"],
     training: Training,
     seed: int,
+    loss: Loss = "mse",
 ) -> Any:
     """Train one member per row of weights, each from its own initial parameters.
 
@@ -67,24 +66,16 @@ def train(
         weights: of each label for each member; 0 hides the label from the member.
         training: sizes and schedule.
         seed: of initial parameters and batches.
+        loss: what is made small.
 
     Returns:
         The members' parameters, stacked on the first axis.
     """
-    rng, n = np.random.default_rng(seed), len(x)
-    drawn = training.steps * training.batch
-    epochs = [rng.permutation(n) for _ in range(-(-drawn // n))]
-    batches = np.concatenate(epochs)[:drawn].reshape(training.steps, training.batch)
-    keys = jax.random.split(jax.random.key(seed), len(weights))
-    rows = _bucket(n)
-    return _train(
-        keys,
-        _pad(x, rows),
-        _pad(y, rows),
-        _pad(weights.T, rows).T,
-        batches.astype(np.int32),
-        training,
+    schedule = Schedule(
+        training.steps, training.batch, training.learning_rate, training.weight_decay, loss
     )
+    network = MLP(training.hidden, training.depth)
+    return ensembles.train(network, x, y, weights, schedule, seed)
 
 
 class Members:
@@ -129,52 +120,3 @@ class Members:
             z = active @ kernel
             z += bias
         return z[:, :, 0]
-
-
-@partial(jax.jit, static_argnames="training")
-def _train(
-    keys: Array,
-    x: Float[Array, "n f"],
-    y: Float[Array, " n"],
-    weights: Float[Array, "m n"],
-    batches: Int[Array, "steps batch"],
-    training: Training,
-) -> Any:
-    network = MLP(training.hidden, training.depth)
-    schedule = optax.cosine_decay_schedule(training.learning_rate, training.steps)
-    optimiser = optax.adamw(schedule, weight_decay=training.weight_decay)
-
-    def member(key: Array, weight: Float[Array, " n"]) -> Any:
-        def step(carry: Any, rows: Int[Array, " batch"]) -> tuple[Any, None]:
-            parameters, state = carry
-            w = weight[rows]
-
-            def loss(parameters: Any) -> Float[Array, ""]:
-                error = _output(network, parameters, x[rows]) - y[rows]
-                # A batch of hidden labels only must not divide by 0.
-                return jnp.sum(w * error**2) / jnp.maximum(jnp.sum(w), jnp.float32(1))
-
-            gradient = jax.grad(loss)(parameters)
-            # optax raises floats to an integer step count.
-            with jax.numpy_dtype_promotion("standard"):
-                change, state = optimiser.update(gradient, state, parameters)
-            return (optax.apply_updates(parameters, change), state), None
-
-        parameters = network.init(key, x[:1])
-        return jax.lax.scan(step, (parameters, optimiser.init(parameters)), batches)[0][0]
-
-    return jax.vmap(member)(keys, weights)
-
-
-def _output(network: MLP, parameters: Any, x: Float[Array, "n f"]) -> Float[Array, " n"]:
-    return cast(Array, network.apply(parameters, x))
-
-
-def _bucket(n: int) -> int:
-    """Smallest bucket that holds `n` rows; multiples of the largest above it."""
-    fitting = [size for size in _BUCKETS if size >= n]
-    return fitting[0] if fitting else -(-n // _BUCKETS[-1]) * _BUCKETS[-1]
-
-
-def _pad(rows: Float32[np.ndarray, "n ..."], n: int) -> Float32[np.ndarray, "padded ..."]:
-    return np.concatenate([rows, np.zeros((n - len(rows), *rows.shape[1:]), rows.dtype)])

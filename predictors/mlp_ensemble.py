@@ -18,40 +18,17 @@ from jaxtyping import Float, Float32, Float64, Int
 from threadpoolctl import ThreadpoolController
 
 from predictors.base import MacsOf, Prediction
-from predictors.calibration import least_std, scale_90
+from predictors.calibration import Spread, fit_spread, least_std
 from predictors.feature_predictor import FeaturePredictor
 from predictors.labels import folds
+from predictors.losses import Loss, check_loss
 from predictors.mlp import Members, Training, train
 from predictors.ridge_regression import RidgeModel, fit_ridge
+from predictors.score_scale import ScoreScale, fit_score_scale, read_score_scale
 from search_spaces.errors import InputError
 from search_spaces.space import SearchSpace
 
 _FOLDS = 5
-# Shares of the variance that may follow the members' disagreement. The rest is the same everywhere;
-# neither part is ever 0, since disagreement is what tells unfamiliar architectures apart.
-_SHARES = (0.1, 0.25, 0.5, 0.75, 0.9)
-
-
-@dataclass(frozen=True)
-class Spread:
-    """How the spread follows from the disagreement of members and ridge.
-
-    Args:
-        share: share of the variance that follows the disagreement.
-        typical: mean disagreement (variance) on the labels, of models that did not see them.
-        scale: factor that makes the central 90 % interval hold 90 % of unseen labels.
-        least: lower limit.
-    """
-
-    share: float
-    typical: float
-    scale: float
-    least: float
-
-    def std(self, disagreement: Float64[np.ndarray, " n"]) -> Float64[np.ndarray, " n"]:
-        """Calibrated spread."""
-        variance = _mix(disagreement, self.typical, self.share)
-        return np.maximum(self.scale * np.sqrt(variance), self.least)
 
 
 @dataclass(frozen=True)
@@ -61,10 +38,12 @@ class EnsembleModel:
     Args:
         parameters: of the members, stacked on the first axis.
         ridge: the regression they are mixed with; its centre and offset standardise for both.
-        unit: standard deviation of the labels, the members' unit.
+        unit: standard deviation of the labels, the members' unit; of outputs that only order, what
+            gives them unit variance.
         mix: share of the members' mean in the estimate; the rest is ridge.
         spread: disagreement to spread.
         training: sizes of the networks.
+        scores: from outputs times `unit` to labels, where members were trained on order.
     """
 
     parameters: Any
@@ -73,6 +52,7 @@ class EnsembleModel:
     mix: float
     spread: Spread
     training: Training
+    scores: ScoreScale | None = None
 
     def predict(self, x: Float[np.ndarray, "n f"]) -> Prediction:
         """Estimates and spread for rows of features."""
@@ -84,6 +64,8 @@ class EnsembleModel:
             outputs = self._members.evaluate(x).astype(np.float64)
             ridge = (x @ weights).astype(np.float64) + constant
         members = outputs * self.unit + self.ridge.offset
+        if self.scores is not None:
+            members = self.scores.to_labels(outputs * self.unit)
         mean = ridge + self.mix * (members.mean(0) - ridge)
         return Prediction(mean, self.spread.std(_disagreement(members, ridge)))
 
@@ -103,12 +85,13 @@ class EnsembleModel:
         weights = flatten_dict(self.parameters, sep=".")
         spread, training = vars(self.spread), vars(self.training)
         return {
-            **{f"members.{name}": np.asarray(value) for name, value in weights.items()},
-            **{f"ridge.{name}": value for name, value in self.ridge.arrays().items()},
-            **{f"spread.{name}": np.array(value) for name, value in spread.items()},
-            **{f"training.{name}": np.array(value) for name, value in training.items()},
+            **_named("members", weights),
+            **_named("ridge", self.ridge.arrays()),
+            **_named("spread", spread),
+            **_named("training", training),
             "unit": np.array(self.unit),
             "mix": np.array(self.mix),
+            **({} if self.scores is None else _named("scores", self.scores.arrays())),
         }
 
 
@@ -150,6 +133,7 @@ class MLPEnsemble(FeaturePredictor[EnsembleModel]):
         holdout: share of the labelled architectures that only the report's models don't see.
         members: networks in the ensemble; as many again are trained for each of five folds.
         training: sizes and schedule of a member.
+        loss: what members are trained on: the labels (`mse`) or their order.
     """
 
     type = "mlp_ensemble"
@@ -163,12 +147,14 @@ class MLPEnsemble(FeaturePredictor[EnsembleModel]):
         holdout: float = 0.2,
         members: int = 4,
         training: Training = Training(),  # noqa: B008 (frozen)
+        loss: str = "mse",
     ) -> None:
         super().__init__(space, seed, macs, holdout)
         if members < 2:
             raise InputError(f"members: a spread needs at least 2, got {members}")
         self.members = members
         self.training = training
+        self.loss: Loss = check_loss(loss)
 
     def fit_model(
         self,
@@ -191,23 +177,33 @@ class MLPEnsemble(FeaturePredictor[EnsembleModel]):
         standardised = ((y - ridge.offset) / unit).astype(np.float32)
         seen = fold[None, :] != np.arange(_FOLDS + 1)[:, None]
         weights = np.repeat(seen, self.members, axis=0).astype(np.float32)
-        parameters = train(centred, standardised, weights, self.training, self.seed)
+        parameters = train(centred, standardised, weights, self.training, self.seed, self.loss)
 
         outputs = Members(parameters, ridge.center).evaluate(x).astype(np.float64)
-        outputs = (outputs * unit + ridge.offset).reshape(_FOLDS + 1, self.members, len(y))
+        scores = None
+        if self.loss == "mse":
+            outputs = outputs * unit + ridge.offset
+        else:
+            # Order has no unit: one for all, so that members are comparable.
+            unit = 1 / max(float(outputs.std(1).mean()), least_std(y))
+            outputs = outputs * unit
+        outputs = outputs.reshape(_FOLDS + 1, self.members, len(y))
         unseen_members = outputs[fold, :, np.arange(len(y))].T
+        if self.loss != "mse":
+            scores = fit_score_scale(y, unseen_members)
+            unseen_members = scores.to_labels(unseen_members)
         unseen_ridge = np.empty(len(y))
         for i in range(_FOLDS):
             out = fold == i
             unseen_ridge[out] = fit_ridge(x[~out], y[~out]).mean(x[out])
         mix, spread = _calibrate(y, unseen_members, unseen_ridge)
         final = _select(parameters, slice(_FOLDS * self.members, None))
-        return EnsembleModel(final, ridge, unit, mix, spread, self.training)
+        return EnsembleModel(final, ridge, unit, mix, spread, self.training, scores)
 
     def read_model(self, arrays: Mapping[str, np.ndarray]) -> EnsembleModel:
         """The model of stored arrays."""
         parts: dict[str, dict[str, np.ndarray]] = {"members": {}, "ridge": {}}
-        parts |= {"spread": {}, "training": {}}
+        parts |= {"spread": {}, "training": {}, "scores": {}}
         for name, value in arrays.items():
             if name not in ("unit", "mix"):
                 part, _, rest = name.partition(".")
@@ -219,6 +215,7 @@ class MLPEnsemble(FeaturePredictor[EnsembleModel]):
             mix=arrays["mix"].item(),
             spread=Spread(**{k: v.item() for k, v in parts["spread"].items()}),
             training=Training(**{k: v.item() for k, v in parts["training"].items()}),
+            scores=read_score_scale(parts["scores"]) if parts["scores"] else None,
         )
 
 
@@ -233,30 +230,17 @@ def _calibrate(
     mix = float(np.clip(step @ (y - ridge) / power, 0, 1)) if power > 0 else 0.0
     residuals = y - ridge - mix * step
     disagreement = _disagreement(members, ridge)
-    # Members never agree to the last bit, but a limit above 0 costs nothing.
-    typical = max(float(disagreement.mean()), least_std(y) ** 2)
+    return mix, fit_spread(residuals, disagreement, least_std(y))
 
-    def misfit(share: float) -> float:
-        """Gaussian negative log-likelihood at the best scale, but for constants."""
-        variance = _mix(disagreement, typical, share)
-        total = max(float(np.mean(residuals**2 / variance)), least_std(y) ** 2)
-        return float(np.mean(np.log(variance)) + np.log(total))
 
-    share = min(_SHARES, key=misfit)
-    scale = scale_90(residuals, np.sqrt(_mix(disagreement, typical, share)))
-    return mix, Spread(share, typical, scale, least_std(y))
+def _named(part: str, values: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    return {f"{part}.{name}": np.asarray(value) for name, value in values.items()}
 
 
 @cache
 def _blas() -> ThreadpoolController:
     """Looks for the libraries once: that takes milliseconds."""
     return ThreadpoolController()
-
-
-def _mix(
-    disagreement: Float64[np.ndarray, " n"], typical: float, share: float
-) -> Float64[np.ndarray, " n"]:
-    return (1 - share) * typical + share * disagreement
 
 
 def _disagreement(

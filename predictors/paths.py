@@ -79,6 +79,24 @@ class Cell:
         rows = [[not own.isdisjoint(path.nodes) for path in self.paths] for own in nodes]
         return np.array(rows, np.float32).reshape(len(nodes), len(self.paths))
 
+    def through_block(self, block: str) -> Float32[np.ndarray, " p"] | None:
+        """1 for each path through a block; None if the block stands in no copy of the cell."""
+        for prefix in self.prefixes:
+            if block.startswith(prefix):
+                local = f"{block}/".removeprefix(prefix)
+                names = {n for path in self.paths for n in path.nodes if n.startswith(local)}
+                return self.through([frozenset(names)])[0]
+        return None
+
+
+def cell_of(block: str, cells: Sequence[Cell]) -> tuple[int | None, Float32[np.ndarray, " p"]]:
+    """Number of the cell that a block is part of, and 1 for each path through the block."""
+    for i, cell in enumerate(cells):
+        through = cell.through_block(block)
+        if through is not None:
+            return i, through
+    return None, np.zeros(0, np.float32)
+
 
 def kind_of(node: Node) -> str | None:
     """What a node counts as: a convolution of some size, a pool, or nothing."""

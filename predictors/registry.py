@@ -14,6 +14,7 @@ _PREDICTORS: named.Registry[type[Predictor]] = named.Registry(
         "auto": "predictors.auto:Auto",
         "boosting": "predictors.boosting:Boosting",
         "gaussian_process": "predictors.gaussian_process:GaussianProcess",
+        "graph_transformer": "predictors.graph_transformer:GraphTransformer",
         "macs": "predictors.macs:Macs",
         "mlp_ensemble": "predictors.mlp_ensemble:MLPEnsemble",
         "ridge": "predictors.ridge:Ridge",

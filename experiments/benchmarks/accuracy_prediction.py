@@ -10,7 +10,9 @@ labelled. Nothing but the architectures and these labels is used.
 
 `ours` is the predictor `auto`; `ours_chosen` the same on labels chosen by `predictors.design`,
 which sees the architectures of the table but none of their labels. Baselines: ridge regression on
-the masked one-hot, and a line in log MACs.
+the masked one-hot, and a line in log MACs. `--types` adds other predictors, with parameters if
+any: `auto,graph_transformer,graph_transformer:loss=pairwise`; `--tested 2000` tests on so many of
+the others, drawn at random, where a predictor is slow.
 
 Where a folder holds several search runs, `TASK/FILE` learns from all labels of the other runs and
 is tested on the architectures of this one that the others don't have; `n` is then their number, and
@@ -47,35 +49,54 @@ def evaluate(
     table: Labelled, y: Float64[np.ndarray, " n"], train: Rows, test: Rows, method: str, seed: int
 ) -> Scores:
     """Scores of a method that sees the labels of some rows, on others."""
-    kind = method if method in BASELINES else "auto"
+    kind, parameters = predictor_of(method)
     rows = np.concatenate([train, test])
     macs = dict(zip(map(bytes, table.archs[rows]), table.macs[rows], strict=True))
     predictor = registry.create(
-        kind, table.space, seed, macs=lambda archs: np.array([macs[bytes(a)] for a in archs])
+        kind,
+        table.space,
+        seed,
+        macs=lambda archs: np.array([macs[bytes(a)] for a in archs]),
+        **parameters,
     )
     return score(y[test], *unseen(predictor, table.archs, y, train, test))
 
 
+def predictor_of(method: str) -> tuple[str, dict[str, Any]]:
+    """Type and parameters of a method: `ours`, or `TYPE:KEY=VALUE:…`."""
+    kind, *given = method.split(":")
+    pairs = (item.partition("=") for item in given)
+    parameters = {key: {"true": True, "false": False}.get(text, text) for key, _, text in pairs}
+    return ("auto" if kind in ("ours", "ours_chosen") else kind), parameters
+
+
 def splits(
-    table: Labelled, sizes: Sequence[int], seeds: int
+    table: Labelled, sizes: Sequence[int], seeds: int, methods: Sequence[str]
 ) -> Iterator[tuple[str, str, int, Rows]]:
     """Suffix of the task, method, seed, and the rows to label."""
     n = len(table.archs)
     for size in (size for size in sizes if size < n):
         for seed in range(seeds):
             drawn = np.random.default_rng(seed).permutation(n)[:size]
-            for method in ("ours", *BASELINES):
+            for method in methods:
                 yield "", method, seed, drawn
-            yield "", "ours_chosen", seed, spread_labels(table.space, table.archs, size, seed)
+            if "ours" in methods:
+                chosen = spread_labels(table.space, table.archs, size, seed)
+                yield "", "ours_chosen", seed, chosen
     for run, name in enumerate(table.files if len(table.files) > 1 else ()):
         others = np.flatnonzero(table.runs != run)
         for seed in range(min(seeds, 3)):
-            for method in ("ours", *BASELINES):
+            for method in methods:
                 yield f"/{name}", method, seed, others
 
 
 def measure(
-    table: Labelled, task: str, sizes: Sequence[int], seeds: int
+    table: Labelled,
+    task: str,
+    sizes: Sequence[int],
+    seeds: int,
+    types: Sequence[str] = ("auto",),
+    most_tested: int | None = None,
 ) -> Iterator[dict[str, Any]]:
     """Rows of the report for one task, as they are done."""
     y = table.labels[task]
@@ -83,8 +104,10 @@ def measure(
     table, y = _rows(table, known), y[known]
     networks = group(table.space.onehot(table.archs))
     scores: dict[tuple[str, str, int], list[Scores]] = {}
-    for suffix, method, seed, train in splits(table, sizes, seeds):
+    methods = [*("ours" if kind == "auto" else kind for kind in types), *BASELINES]
+    for suffix, method, seed, train in splits(table, sizes, seeds, methods):
         test = np.flatnonzero(~np.isin(networks, networks[train]))
+        test = np.random.default_rng(seed).permutation(test)[:most_tested]
         key = (suffix, method, len(train))
         scores.setdefault(key, []).append(evaluate(table, y, train, test, method, seed))
     for (suffix, method, n), found in scores.items():
@@ -158,13 +181,20 @@ def main() -> None:
     parser.add_argument("--tasks", "--columns", help="columns of accuracies (default: all)")
     sizes = ",".join(map(str, _SIZES))
     parser.add_argument("--n", "--samples", default=sizes, help="labels (default: %(default)s)")
+    parser.add_argument("--types", default="auto", help="predictors (default: %(default)s)")
     parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--tested", type=int, help="others to test on (default: all of them)")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     arguments = parser.parse_args()
     try:
         chosen = selected(load_tables(arguments.data), arguments.space, arguments.tasks)
         counts = [int(n) for n in arguments.n.split(",")]
-        rows = [r for table, task in chosen for r in measure(table, task, counts, arguments.seeds)]
+        types = arguments.types.split(",")
+        rows = [
+            row
+            for table, task in chosen
+            for row in measure(table, task, counts, arguments.seeds, types, arguments.tested)
+        ]
     except (InputError, ValueError) as error:
         parser.error(str(error))
     if arguments.json:

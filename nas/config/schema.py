@@ -90,12 +90,18 @@ class SupernetConfig(BaseModel):
         return self
 
 
+# Predictors that have a key of `AccuracyPredictorConfig`.
+_TRAINED = {"loss": ("graph_transformer", "mlp_ensemble"), "pretrain": ("graph_transformer",)}
+
+
 class AccuracyPredictorConfig(BaseModel):
     """What estimates the accuracy of the architectures that are not evaluated."""
 
     model_config = _STRICT
 
-    type: Literal["auto", "boosting", "gaussian_process", "mlp_ensemble", "ridge"] = Field(
+    type: Literal[
+        "auto", "boosting", "gaussian_process", "graph_transformer", "mlp_ensemble", "ridge"
+    ] = Field(
         default="auto",
         description="Kind of model; auto keeps the one that orders unseen labels best.",
     )
@@ -113,6 +119,34 @@ class AccuracyPredictorConfig(BaseModel):
         description="Figures of untrained networks that it sees as well; every network that is "
         "estimated then costs some gradients.",
     )
+
+    loss: Literal["mse", "pairwise", "diffkendall"] | None = Field(
+        default=None,
+        description="What the networks of graph_transformer and mlp_ensemble are trained on: "
+        "labels (mse, the default), or their order.",
+    )
+    pretrain: bool = Field(
+        default=False,
+        description="Whether the networks of graph_transformer first learn the descriptors of "
+        "architectures without labels.",
+    )
+
+    @property
+    def training(self) -> dict[str, Any]:
+        """What is not left to the predictor, as its parameters."""
+        given = {"loss": self.loss, "pretrain": self.pretrain}
+        return {key: value for key, value in given.items() if value}
+
+    @model_validator(mode="after")
+    def _is_trained(self) -> Self:
+        problems: list[tuple[Location, str]] = []
+        for key, types in _TRAINED.items():
+            if key in self.training and self.type not in types:
+                message = f"{self.type} has none; leave it out, or take type: {types[0]}"
+                problems.append(((key,), message))
+        if problems:
+            raise _located(problems)
+        return self
 
     @model_validator(mode="after")
     def _sees_features(self) -> Self:

@@ -48,3 +48,14 @@ def test_the_plan_says_what_proxies_cost():
 def test_predictors_of_choices_alone_take_no_proxies():
     with pytest.raises(ValidationError, match="ridge sees choices only"):
         _experiment(type="ridge", zero_cost=["snip"])
+
+
+def test_only_networks_have_a_loss():
+    with pytest.raises(ValidationError, match="auto has none") as error:
+        _experiment(loss="pairwise", pretrain=True)
+    assert error.value.error_count() == 2
+    with pytest.raises(ValidationError, match="mlp_ensemble has none"):
+        _experiment(type="mlp_ensemble", pretrain=True)
+    experiment = _experiment(type="graph_transformer", loss="pairwise")
+    assert isinstance(experiment, Experiment)
+    assert experiment.predictors.accuracy.training == {"loss": "pairwise"}

@@ -27,6 +27,8 @@ def test_a_typo_in_the_name_or_a_key_gets_a_hint():
     [
         ("ridge", {"holdout": 1.0}, "holdout"),
         ("mlp_ensemble", {"members": 1}, "at least 2"),
+        ("mlp_ensemble", {"loss": "hinge"}, "loss: there is no .hinge."),
+        ("graph_transformer", {"loss": "diffkendal"}, "did you mean .diffkendall."),
     ],
 )
 def test_parameters_out_of_range_are_refused(name, parameters, message):

@@ -8,7 +8,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from experiments.benchmarks.accuracy_prediction import main, selected, splits
+from experiments.benchmarks.accuracy_prediction import (
+    main,
+    predictor_of,
+    selected,
+    splits,
+)
 from experiments.benchmarks.accuracy_tables import load_tables
 from search_spaces.errors import InputError
 
@@ -63,7 +68,7 @@ def test_tables_are_found_by_their_layout(tables):
 
 def test_a_run_is_estimated_from_the_others(tables):
     _, runs = tables
-    found = {(suffix, method): rows for suffix, method, _, rows in splits(runs, (), 1)}
+    found = {(suffix, method): rows for suffix, method, _, rows in splits(runs, (), 1, ("ours",))}
     assert {suffix for suffix, _ in found} == {"/first", "/second"}
     assert np.array_equal(found["/first", "ours"], np.arange(30, 60))
 
@@ -87,3 +92,17 @@ def test_unknown_names_are_told(tables, tmp_path):
         selected(tables, None, "some_tasks")
     with pytest.raises(InputError, match="no folder there"):
         load_tables(tmp_path)
+
+
+def test_other_predictors_stand_beside_the_baselines(cells_only, monkeypatch, capsys):
+    asked = ["--data", str(cells_only), "--n", "40", "--seeds", "1", "--tested", "60", "--json"]
+    monkeypatch.setattr(sys, "argv", ["accuracy_prediction", *asked, "--types", "boosting"])
+    main()
+    rows = json.loads(capsys.readouterr().out)["rows"]
+    assert {(r["method"], r["baseline"]) for r in rows} == {
+        ("boosting", False), ("ridge", True), ("macs", True),
+    }  # fmt: skip
+    assert predictor_of("graph_transformer:loss=pairwise:pretrain=true") == (
+        "graph_transformer", {"loss": "pairwise", "pretrain": True},
+    )  # fmt: skip
+    assert predictor_of("ours_chosen") == ("auto", {})
