@@ -259,10 +259,14 @@ class SearchSpace:
     def onehot(self, archs: Archs) -> Float[np.ndarray, "n f"]:
         """One column per option of each knob, all zero where the knob is not read (float32)."""
         read = np.where(self.active(archs), archs, -1).astype(self.narrow).T.copy()
-        option = np.concatenate([np.arange(c, dtype=self.narrow) for c in self.cardinality])
         # Column by column: whole rows of what is transposed are repeated and compared.
-        chosen = read.repeat(self.cardinality, axis=0) == option[:, None]
+        chosen = read.repeat(self.cardinality, axis=0) == self._option
         return chosen.astype(np.float32).T
+
+    @cached_property
+    def _option(self) -> Int[np.ndarray, "f 1"]:
+        """The option of each column of `onehot`."""
+        return np.concatenate([np.arange(c, dtype=self.narrow) for c in self.cardinality])[:, None]
 
     def size(self) -> int:
         """Exact number of distinct canonical architectures.
