@@ -122,6 +122,7 @@ class MLPEnsemble(FeaturePredictor[EnsembleModel]):
     RMSE at 200 and 500 labels (full batches, weight decay 0.1): this mix .111/.077, with ReLU
     .157/.109, members on ridge's residuals .136/.083; tanh was no better than ridge. Members
     without ridge are .01 to .02 worse at 50 labels, up to .01 better at 100, equal from 200 on.
+    Order as the loss is better on cells, worse on chains (`docs/predictors.md`).
 
     NAS-Bench-Macro, which no choice was made on, has RMSE 1.37, 1.15, .97, .82 at 50, 100, 200, 500
     labels (ridge 1.71, 1.64, 1.63, 1.58; MACs 1.9), with 94, 90, 90, 91 % inside.
