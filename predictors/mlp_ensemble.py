@@ -38,8 +38,7 @@ class EnsembleModel:
     Args:
         parameters: of the members, stacked on the first axis.
         ridge: the regression they are mixed with; its centre and offset standardise for both.
-        unit: standard deviation of the labels, the members' unit; of outputs that only order, what
-            gives them unit variance.
+        unit: standard deviation of the labels, the members' unit; 1 where they only order.
         mix: share of the members' mean in the estimate; the rest is ridge.
         spread: disagreement to spread.
         training: sizes of the networks.
@@ -185,9 +184,9 @@ class MLPEnsemble(FeaturePredictor[EnsembleModel]):
         if self.loss == "mse":
             outputs = outputs * unit + ridge.offset
         else:
-            # Order has no unit: one for all, so that members are comparable.
-            unit = 1 / max(float(outputs.std(1).mean()), least_std(y))
-            outputs = outputs * unit
+            # Order has no unit and no zero: each member is given those of the others.
+            parameters, outputs = _standardised(parameters, outputs)
+            unit = 1.0
         outputs = outputs.reshape(_FOLDS + 1, self.members, len(y))
         unseen_members = outputs[fold, :, np.arange(len(y))].T
         if self.loss != "mse":
@@ -232,6 +231,21 @@ def _calibrate(
     residuals = y - ridge - mix * step
     disagreement = _disagreement(members, ridge)
     return mix, fit_spread(residuals, disagreement, least_std(y))
+
+
+def _standardised(
+    parameters: Any, outputs: Float64[np.ndarray, "m n"]
+) -> tuple[Any, Float64[np.ndarray, "m n"]]:
+    """Members whose outputs on the labelled rows have mean 0 and unit variance, and these."""
+    center, unit = outputs.mean(1), np.maximum(outputs.std(1), 1e-9)
+    layers = dict(parameters["params"])
+    last = f"Dense_{len(layers) - 1}"
+    kernel, bias = (np.asarray(layers[last][name], np.float64) for name in ("kernel", "bias"))
+    layers[last] = {
+        "kernel": (kernel / unit[:, None, None]).astype(np.float32),
+        "bias": ((bias - center[:, None]) / unit[:, None]).astype(np.float32),
+    }
+    return {"params": layers}, (outputs - center[:, None]) / unit[:, None]
 
 
 def _named(part: str, values: Mapping[str, Any]) -> dict[str, np.ndarray]:
