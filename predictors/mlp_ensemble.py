@@ -38,8 +38,7 @@ class EnsembleModel:
     Args:
         parameters: of the members, stacked on the first axis.
         ridge: the regression they are mixed with; its centre and offset standardise for both.
-        unit: standard deviation of the labels, the members' unit; of outputs that only order, what
-            gives them unit variance.
+        unit: standard deviation of the labels, the members' unit; 1 where they only order.
         mix: share of the members' mean in the estimate; the rest is ridge.
         spread: disagreement to spread.
         training: sizes of the networks.
@@ -122,6 +121,7 @@ class MLPEnsemble(FeaturePredictor[EnsembleModel]):
     RMSE at 200 and 500 labels (full batches, weight decay 0.1): this mix .111/.077, with ReLU
     .157/.109, members on ridge's residuals .136/.083; tanh was no better than ridge. Members
     without ridge are .01 to .02 worse at 50 labels, up to .01 better at 100, equal from 200 on.
+    Order as the loss is better on cells, worse on chains (`docs/predictors.md`).
 
     NAS-Bench-Macro, which no choice was made on, has RMSE 1.37, 1.15, .97, .82 at 50, 100, 200, 500
     labels (ridge 1.71, 1.64, 1.63, 1.58; MACs 1.9), with 94, 90, 90, 91 % inside.
@@ -184,9 +184,9 @@ class MLPEnsemble(FeaturePredictor[EnsembleModel]):
         if self.loss == "mse":
             outputs = outputs * unit + ridge.offset
         else:
-            # Order has no unit: one for all, so that members are comparable.
-            unit = 1 / max(float(outputs.std(1).mean()), least_std(y))
-            outputs = outputs * unit
+            # Order has no unit and no zero: each member is given those of the others.
+            parameters, outputs = _standardised(parameters, outputs)
+            unit = 1.0
         outputs = outputs.reshape(_FOLDS + 1, self.members, len(y))
         unseen_members = outputs[fold, :, np.arange(len(y))].T
         if self.loss != "mse":
@@ -231,6 +231,21 @@ def _calibrate(
     residuals = y - ridge - mix * step
     disagreement = _disagreement(members, ridge)
     return mix, fit_spread(residuals, disagreement, least_std(y))
+
+
+def _standardised(
+    parameters: Any, outputs: Float64[np.ndarray, "m n"]
+) -> tuple[Any, Float64[np.ndarray, "m n"]]:
+    """Members whose outputs on the labelled rows have mean 0 and unit variance, and these."""
+    center, unit = outputs.mean(1), np.maximum(outputs.std(1), 1e-9)
+    layers = dict(parameters["params"])
+    last = f"Dense_{len(layers) - 1}"
+    kernel, bias = (np.asarray(layers[last][name], np.float64) for name in ("kernel", "bias"))
+    layers[last] = {
+        "kernel": (kernel / unit[:, None, None]).astype(np.float32),
+        "bias": ((bias - center[:, None]) / unit[:, None]).astype(np.float32),
+    }
+    return {"params": layers}, (outputs - center[:, None]) / unit[:, None]
 
 
 def _named(part: str, values: Mapping[str, Any]) -> dict[str, np.ndarray]:

@@ -29,7 +29,7 @@ def test_dead_tokens_reach_nothing():
     tokens, flow, known = inputs()
     flow = flow.at[:, 2, :].set(0).at[:, :, 2].set(0)
     network = FlowTransformer(width=8, layers=2)
-    parameters = network.init(jax.random.key(0), (tokens, flow, known))
+    parameters = jax.jit(network.init)(jax.random.key(0), (tokens, flow, known))
     other = tokens.at[:, 2].set(100)
     first, second = (apply(network, parameters, (x, flow, known)) for x in (tokens, other))
     assert np.array_equal(first, second)
@@ -40,7 +40,7 @@ def test_dead_tokens_reach_nothing():
 def test_the_flow_matters():
     tokens, flow, known = inputs()
     network = FlowTransformer(width=8, layers=1)
-    parameters = network.init(jax.random.key(0), (tokens, flow, known))
+    parameters = jax.jit(network.init)(jax.random.key(0), (tokens, flow, known))
     parallel = flow * jnp.eye(4)[None]
     chain, apart = (apply(network, parameters, (tokens, f, known)) for f in (flow, parallel))
     assert not np.allclose(chain, apart)

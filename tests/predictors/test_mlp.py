@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from predictors.mlp import MLP, Members, Training, train
-from predictors.mlp_ensemble import _calibrate
+from predictors.mlp_ensemble import _calibrate, _standardised
 
 SMALL = Training(hidden=8, steps=120, batch=32, weight_decay=0.0, learning_rate=2e-2)
 
@@ -84,3 +84,13 @@ def test_spread_follows_disagreement_where_that_tells_the_error():
     assert telling.share > silent.share
     std = telling.std(np.concatenate([members, ridge[None, :]]).var(0, ddof=1))
     assert np.median(std[200:]) > 3 * np.median(std[:200])
+
+
+def test_members_that_only_order_are_given_one_zero_and_unit():
+    x = np.random.default_rng(5).standard_normal((50, 5)).astype(np.float32)
+    parameters = network()
+    same, expected = _standardised(parameters, evaluate(parameters, x).astype(np.float64))
+    outputs = evaluate(same, x)
+    assert outputs == pytest.approx(expected, abs=1e-4)
+    assert outputs.mean(1) == pytest.approx(np.zeros(3), abs=1e-4)
+    assert outputs.std(1) == pytest.approx(np.ones(3), abs=1e-4)
