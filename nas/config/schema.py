@@ -249,7 +249,8 @@ class ExportConfig(BaseModel):
     model_config = _STRICT
 
     to: Literal["onnx", "onnx-int8", "c", "tflite"] = Field(
-        default="onnx", description="File format; c and tflite are for microcontrollers."
+        default="onnx",
+        description="File format; c and tflite are for microcontrollers, tflite for NPUs too.",
     )
     top: int = Field(
         default=1, ge=0, description="Most accurate verified networks that are exported."
