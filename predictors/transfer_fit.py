@@ -131,15 +131,20 @@ class _Problem:
         kernels, noise, rounding = self._kernels(kept), self._noise(kept), self._rounding(log)
         labels = self._targets(self.latency_ms, log)
         inflated = np.ones(len(self.rows))
-        best, found = -np.inf, (inflated, np.ones(len(kept)))
+        best, plain, found = -np.inf, np.inf, (inflated, np.ones(len(kept)))
         # One wild label hides behind another: what explains nothing may lead to what does.
         patience = _PATIENCE
         for count in range(int(_MOST_WILD * len(inflated)) + 1):
             evidence = gp_mixture.solve(kernels, labels, noise * inflated[None, :] + rounding)
             log_evidence = evidence.log_evidence + self._density(log)
+            weight = gp_mixture.weights(log_evidence)
+            missed = self.left_out(kept, evidence, weight).mean - self.latency_ms
+            error = float(np.abs(missed).mean())
+            # What is called wild must not make the labels, wild ones too, worse foretold.
+            plain = error if count == 0 else plain
             total = gp_mixture.with_wild(log_evidence, count)
-            if total > best:
-                best, found = total, (inflated, gp_mixture.weights(log_evidence))
+            if total > best and error <= plain:
+                best, found = total, (inflated, weight)
                 patience = _PATIENCE
             elif patience == 0:
                 break
