@@ -4,11 +4,14 @@ import numpy as np
 from jaxtyping import Bool, Float, Float64, Int
 
 from nas.pareto import nondominated
+from nas.search.models import Features, Fitted
 
 # The reference lies this far beyond the worst of the front, relative to its extent.
 _BEYOND = 0.1
 # Candidates of a batch that are chosen one by one.
 _IN_TURN = 16
+# Joint samples: as many as the work (times candidates, times slices of the front) leaves time for.
+_FEWEST, _MOST, _WORK = 8, 64, 4_000_000
 
 
 def reference_of(F: Float[np.ndarray, "n m"]) -> Float64[np.ndarray, " m"]:
@@ -152,3 +155,35 @@ def expected_gains(
         front = np.concatenate([front, point.reshape(s, 1, m)], axis=1)
     rest = np.argsort(-gains, kind="stable")
     return np.concatenate([np.array(chosen, np.int64), rest[free[rest]]])[:wanted]
+
+
+def most_gained(
+    rng: np.random.Generator, fitted: Fitted, x: Features, wanted: int
+) -> Int[np.ndarray, " chosen"]:
+    """Candidates that add most to the front by joint samples of the models.
+
+    While nothing feasible is known, the total violation takes the objectives' place.
+
+    Args:
+        rng: of the samples.
+        fitted: the models.
+        x: features of the candidates, at least one.
+        wanted: how many.
+
+    Returns:
+        Distinct candidates, at most as many as there are.
+    """
+    violation = fitted.told.violation
+    if not (violation == 0).any():
+        known = violation[:, None]
+        draws = fitted.drawn_violation(rng, x, _samples(known, len(x)))[:, :, None]
+        return expected_gains(draws, np.ones(draws.shape[:2], bool), known, wanted)
+    samples = _samples(fitted.known, len(x))
+    feasible = fitted.drawn_violation(rng, x, samples) == 0
+    return expected_gains(fitted.draws(rng, x, samples), feasible, fitted.known, wanted)
+
+
+def _samples(known: Float[np.ndarray, "t m"], candidates: int) -> int:
+    """As many as there is time for: volumes of many objectives take long."""
+    slices = (1 + np.count_nonzero(nondominated(known))) ** (known.shape[1] - 1)
+    return int(np.clip(_WORK // (candidates * slices), _FEWEST, _MOST))

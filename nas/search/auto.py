@@ -1,18 +1,19 @@
 """The recommended search: a design that fills the space, then models with local moves inside."""
 
 import numpy as np
+from jaxtyping import Int
 
-from nas.search.acquisition import choose
+from nas.search.acquisition import choose, most_gained
 from nas.search.candidates import Candidates, design_size
 from nas.search.history import HistorySearch
-from nas.search.models import Fitted
+from nas.search.models import Features, Fitted
 from nas.search.proposals import Proposals
 from nas.search.told import Told
 from nas.search.variation import MUTATIONS
 from search_spaces.space import Archs, SearchSpace
 
 # Candidates that are sampled from jointly.
-_JOINT = 300
+_JOINT = 200
 # From so many on evaluations are cheap, and a genetic search makes more of them.
 _MANY = 1200
 _PARENTS = 96
@@ -20,17 +21,20 @@ _ROUNDS = 8
 # Rank correlation of left-out labels from which on the models have their way.
 _FULL_TRUST = 0.6
 _LEAST_TRUST = 0.25
+# The expected gain of more objectives takes too long.
+_FEW_OBJECTIVES = 3
 # Outweighs every difference between candidates.
 _FORBID = 1e3
 
 
 class Auto(HistorySearch):
-    """Gaussian processes and Thompson sampling; local moves where the models tell little.
+    """Gaussian processes and the expected gain of batches; local moves where models tell little.
 
-    It starts with architectures far from each other. Then each proposal is the best by a sample
-    from the models (for several objectives: the one that adds most to the front). The less the
-    models' left-out predictions agree with the labels, the more proposals are neighbours of the
-    best. Where more than a thousand were evaluated, it goes on as a genetic search.
+    It starts with architectures far from each other. Then proposals are those that are expected to
+    add most to the front, as of `qehvi` (of more than three objectives: the best by a sample from
+    the models each). The less the models' left-out predictions agree with the labels, the more
+    proposals are neighbours of the best, by Thompson sampling. Where more than a thousand were
+    evaluated, it goes on as a genetic search.
 
     Args:
         space: where it searches.
@@ -74,12 +78,13 @@ class Auto(HistorySearch):
         archs, x, local = self._candidates.promising(rng, told, fitted, max(_JOINT, 2 * n))
         if not len(archs):
             return archs
-        draws = fitted.draws(rng, x, n)
-        draws += _FORBID * fitted.violation(x)[None, :, None]
-        if local.any():
-            moves = rng.random(n) > _trust(fitted)
-            draws += _FORBID * (moves[:, None] & ~local[None, :])[:, :, None]
-        return archs[choose(rng, draws, fitted.known)]
+        trust = _trust(fitted)
+        moves = int((rng.random(n) > trust).sum()) if local.any() else 0
+        gains = trust == 1 and fitted.scaled.shape[1] <= _FEW_OBJECTIVES
+        chosen = (most_gained if gains else _sampled)(rng, fitted, x, n - moves)
+        left = np.flatnonzero(local & ~np.isin(np.arange(len(x)), chosen))
+        chosen = np.concatenate([chosen, left[_sampled(rng, fitted, x[left], moves)]])
+        return archs[chosen]
 
     def _children(self, rng: np.random.Generator, told: Told, n: int, attempt: int) -> Archs:
         parents = told.archs[told.order()[:_PARENTS]]
@@ -89,6 +94,14 @@ class Auto(HistorySearch):
         children = self.variation.cross(rng, parents[first], parents[second], both)
         rate = (MUTATIONS + attempt) / np.maximum(active[first].sum(axis=1), 1)
         return self.variation.mutate(rng, children, rate)
+
+
+def _sampled(
+    rng: np.random.Generator, fitted: Fitted, x: Features, n: int
+) -> Int[np.ndarray, " chosen"]:
+    """The best by a sample each, feasible ones before all others."""
+    draws = fitted.draws(rng, x, n) + _FORBID * fitted.violation(x)[None, :, None]
+    return choose(rng, draws, fitted.known)
 
 
 def _trust(fitted: Fitted) -> float:

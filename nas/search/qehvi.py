@@ -6,10 +6,8 @@ acquisition is maximised by trying them, not by gradients.
 """
 
 import numpy as np
-from jaxtyping import Float
 
-from nas.pareto import nondominated
-from nas.search.acquisition import expected_gains
+from nas.search.acquisition import most_gained
 from nas.search.candidates import Candidates, design_size
 from nas.search.history import HistorySearch
 from nas.search.proposals import Proposals
@@ -18,8 +16,6 @@ from search_spaces.space import Archs, SearchSpace
 
 # Candidates that are sampled from jointly.
 _JOINT = 200
-# Joint samples, and what they have in common with the candidates and the slices of the front.
-_FEWEST, _MOST, _WORK = 8, 128, 20_000_000
 
 
 class QEHVI(HistorySearch):
@@ -67,18 +63,4 @@ class QEHVI(HistorySearch):
     def _best(self, rng: np.random.Generator, told: Told, n: int) -> Archs:
         fitted = self.models.given(told)
         archs, x, _ = self._candidates.promising(rng, told, fitted, max(_JOINT, 2 * n))
-        if not len(archs):
-            return archs
-        if not (told.violation == 0).any():
-            known = fitted.told.violation[:, None]
-            draws = fitted.drawn_violation(rng, x, _samples(known, len(archs)))[:, :, None]
-            return archs[expected_gains(draws, np.ones(draws.shape[:2], bool), known, n)]
-        samples = _samples(fitted.known, len(archs))
-        feasible = fitted.drawn_violation(rng, x, samples) == 0
-        return archs[expected_gains(fitted.draws(rng, x, samples), feasible, fitted.known, n)]
-
-
-def _samples(known: Float[np.ndarray, "t m"], candidates: int) -> int:
-    """As many as there is time for: volumes of many objectives take long."""
-    slices = (1 + np.count_nonzero(nondominated(known))) ** (known.shape[1] - 1)
-    return int(np.clip(_WORK // (candidates * slices), _FEWEST, _MOST))
+        return archs[most_gained(rng, fitted, x, n)] if len(archs) else archs

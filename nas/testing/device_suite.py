@@ -153,10 +153,11 @@ class DeviceSuite:
         assert profiled.table.bind(SPACE).missing == ()
 
     def test_values_are_times_with_a_spread(self, profiled: Profiled) -> None:
-        """Positive, finite, of at least one run, with provenance."""
+        """Positive as far as the spread tells, finite, of at least one run, with provenance."""
         table = profiled.table
         for unit in table.units.values():
-            assert 0 < unit.value_us < 1e6
+            # Of short blocks, which are differences of chains, noise may leave nothing.
+            assert -3 * unit.spread_us < unit.value_us < 1e6
             assert 0 <= unit.spread_us < np.inf
             assert unit.n >= 1
             assert unit.description
