@@ -1,7 +1,6 @@
 """Every way in which an experiment file can be wrong, and what the user then reads."""
 
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
