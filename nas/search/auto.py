@@ -4,13 +4,12 @@ import numpy as np
 from jaxtyping import Int
 
 from nas.search.acquisition import choose, most_gained
-from nas.search.candidates import Candidates, design_size
-from nas.search.history import HistorySearch
+from nas.search.designed import DesignedSearch
 from nas.search.models import Features, Fitted
 from nas.search.proposals import Proposals
 from nas.search.told import Told
 from nas.search.variation import MUTATIONS
-from search_spaces.space import Archs, SearchSpace
+from search_spaces.space import Archs
 
 # Candidates that are sampled from jointly.
 _JOINT = 200
@@ -27,13 +26,13 @@ _FEW_OBJECTIVES = 3
 _FORBID = 1e3
 
 
-class Auto(HistorySearch):
+class Auto(DesignedSearch):
     """Gaussian processes and the expected gain of batches; local moves where models tell little.
 
-    It starts with architectures far from each other. Then proposals are those that are expected to
-    add most to the front, as of `qehvi` (of more than three objectives: the best by a sample from
-    the models each). The less the models' left-out predictions agree with the labels, the more
-    proposals are neighbours of the best, by Thompson sampling. Where more than a thousand were
+    It starts with architectures far from each other. While its models rank left-out labels well,
+    and there are three objectives at most, proposals are those that are expected to add most to the
+    front, as of `qehvi`. Else they are the best by a sample from the models each, and the worse the
+    models rank, the more of them are neighbours of the best. Where more than a thousand were
     evaluated, it goes on as a genetic search.
 
     Args:
@@ -43,39 +42,19 @@ class Auto(HistorySearch):
     """
 
     algorithm = "auto"
-    modelled = True
+    version = 3
     last_fit = _MANY
 
-    def __init__(self, space: SearchSpace, seed: int, *, start: int | None = None) -> None:
-        super().__init__(space, seed)
-        self.first_fit = start or design_size(space)
-        self._candidates = Candidates(space, self.seen, self.models)
-
-    def restrict(self, archs: Archs) -> None:
-        """See `Restrictable`."""
-        super().restrict(archs)
-        self._candidates.forget()
-
-    def start(self, rng: np.random.Generator, proposals: Proposals) -> None:  # noqa: ARG002
-        """The design."""
-        self._fill_with_design(proposals, self.first_fit)
-
-    def propose(self, rng: np.random.Generator, told: Told, proposals: Proposals) -> None:
-        """What is left of the design, then by the models."""
-        if len(self.seen) < self.first_fit:
-            self._fill_with_design(proposals, self.first_fit - len(self.seen))
-        elif len(told) >= _MANY:
+    def go_on(self, rng: np.random.Generator, told: Told, proposals: Proposals) -> None:
+        """By the models while evaluations are few, then as a genetic search."""
+        if len(told) >= _MANY:
             proposals.fill(lambda attempt, n: self._children(rng, told, n, attempt), _ROUNDS)
         elif self.models.ready:
             proposals.fill(lambda _, n: self._by_models(rng, told, n), 2)
 
-    def _fill_with_design(self, proposals: Proposals, n: int) -> None:
-        design = self._candidates.design(self.first_fit, self.seed)
-        proposals.fill(lambda _, __: design, 1, n=n)
-
     def _by_models(self, rng: np.random.Generator, told: Told, n: int) -> Archs:
         fitted = self.models.given(told)
-        archs, x, local = self._candidates.promising(rng, told, fitted, max(_JOINT, 2 * n))
+        archs, x, local = self.candidates.promising(rng, told, fitted, max(_JOINT, 2 * n))
         if not len(archs):
             return archs
         trust = _trust(fitted)

@@ -46,6 +46,7 @@ def test_the_flow_matters():
     assert not np.allclose(chain, apart)
 
 
+@pytest.mark.exhaustive
 def test_learns_stores_and_reads(tmp_path):
     archs = SPACE.sample(np.random.default_rng(0), 120)
     y = SPACE.metric(archs)
