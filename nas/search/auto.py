@@ -17,11 +17,12 @@ _JOINT = 200
 _MANY = 1200
 _PARENTS = 96
 _ROUNDS = 8
-# Rank correlation of left-out labels from which on the models have their way.
+# Rank correlation of left-out labels from which on proposals may be anywhere, else fewer of them.
 _FULL_TRUST = 0.6
 _LEAST_TRUST = 0.25
-# The expected gain of more objectives takes too long.
-_FEW_OBJECTIVES = 3
+# The expected gain is for models that rank as well as this (noise leads it astray), and takes too
+# long of more objectives.
+_SURE, _FEW_OBJECTIVES = 0.8, 3
 # Outweighs every difference between candidates.
 _FORBID = 1e3
 
@@ -57,9 +58,10 @@ class Auto(DesignedSearch):
         archs, x, local = self.candidates.promising(rng, told, fitted, max(_JOINT, 2 * n))
         if not len(archs):
             return archs
-        trust = _trust(fitted)
+        skill = fitted.skill
+        trust = np.clip(skill / _FULL_TRUST, _LEAST_TRUST, 1.0)
         moves = int((rng.random(n) > trust).sum()) if local.any() else 0
-        gains = trust == 1 and fitted.scaled.shape[1] <= _FEW_OBJECTIVES
+        gains = skill >= _SURE and fitted.scaled.shape[1] <= _FEW_OBJECTIVES
         chosen = (most_gained if gains else _sampled)(rng, fitted, x, n - moves)
         left = np.flatnonzero(local & ~np.isin(np.arange(len(x)), chosen))
         chosen = np.concatenate([chosen, left[_sampled(rng, fitted, x[left], moves)]])
@@ -81,8 +83,3 @@ def _sampled(
     """The best by a sample each, feasible ones before all others."""
     draws = fitted.draws(rng, x, n) + _FORBID * fitted.violation(x)[None, :, None]
     return choose(rng, draws, fitted.known)
-
-
-def _trust(fitted: Fitted) -> float:
-    """Share of the proposals that may be anywhere, by how well left-out labels are ranked."""
-    return float(np.clip(fitted.skill / _FULL_TRUST, _LEAST_TRUST, 1.0))
