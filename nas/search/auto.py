@@ -20,8 +20,8 @@ _ROUNDS = 8
 # Rank correlation of left-out labels from which on proposals may be anywhere, else fewer of them.
 _FULL_TRUST = 0.6
 _LEAST_TRUST = 0.25
-# The expected gain is for models that rank as well as this (noise leads it astray), and takes too
-# long of more objectives.
+# The expected gain is for models that rank as well as this (noise leads it astray, and so did tight
+# bounds), and takes too long of more objectives.
 _SURE, _FEW_OBJECTIVES = 0.8, 3
 # Outweighs every difference between candidates.
 _FORBID = 1e3
@@ -31,7 +31,7 @@ class Auto(DesignedSearch):
     """Gaussian processes and the expected gain of batches; local moves where models tell little.
 
     It starts with architectures far from each other. While its models rank left-out labels well,
-    and there are three objectives at most, proposals are those that are expected to add most to the
+    there are no bounds and three objectives at most, proposals are those that are expected to add most to the
     front, as of `qehvi`. Else they are the best by a sample from the models each, and the worse the
     models rank, the more of them are neighbours of the best. Where more than a thousand were
     evaluated, it goes on as a genetic search.
@@ -61,7 +61,8 @@ class Auto(DesignedSearch):
         skill = fitted.skill
         trust = np.clip(skill / _FULL_TRUST, _LEAST_TRUST, 1.0)
         moves = int((rng.random(n) > trust).sum()) if local.any() else 0
-        gains = skill >= _SURE and fitted.scaled.shape[1] <= _FEW_OBJECTIVES
+        free = not fitted.constraints and fitted.scaled.shape[1] <= _FEW_OBJECTIVES
+        gains = free and skill >= _SURE
         chosen = (most_gained if gains else _sampled)(rng, fitted, x, n - moves)
         left = np.flatnonzero(local & ~np.isin(np.arange(len(x)), chosen))
         chosen = np.concatenate([chosen, left[_sampled(rng, fitted, x[left], moves)]])
