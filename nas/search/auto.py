@@ -31,10 +31,10 @@ class Auto(DesignedSearch):
     """Gaussian processes and the expected gain of batches; local moves where models tell little.
 
     It starts with architectures far from each other. While its models rank left-out labels well,
-    there are no bounds and three objectives at most, proposals are those that are expected to add most to the
-    front, as of `qehvi`. Else they are the best by a sample from the models each, and the worse the
-    models rank, the more of them are neighbours of the best. Where more than a thousand were
-    evaluated, it goes on as a genetic search.
+    and there are no bounds and three objectives at most, proposals are those that are expected to
+    add most to the front, as of `qehvi`. Else they are the best by a sample from the models each,
+    and the worse the models rank, the more of them are neighbours of the best. Where more than a
+    thousand were evaluated, it goes on as a genetic search.
 
     Args:
         space: where it searches.
