@@ -36,6 +36,10 @@ class _Tables(ctypes.Structure):
     )
 
 
+# The library, its view of the tables, and the arrays that this points to.
+_Native = tuple[ctypes.CDLL, _Tables, list[np.ndarray]]
+
+
 class JointCost:
     """Several sums over blocks, with positions that share knobs looked up together.
 
@@ -69,29 +73,35 @@ class JointCost:
         Columns of narrow integers (`np.asfortranarray(archs, dtype=space.narrow)`) are read
         fastest.
         """
-        out = np.empty((len(archs), len(self._constant)))
+        out, native = np.empty((len(archs), len(self._constant))), self._native
         starts = range(0, len(archs), _CHUNK)
         waiting = iter(starts)
         if len(starts) < 2:
-            self._fill(archs, out, waiting)
+            self._fill(native, archs, out, waiting)
             return out
         # NumPy and C++ let go of the interpreter in nearly all that is done.
         cores = usable_cores()
         with ThreadPoolExecutor(cores) as pool:
-            list(pool.map(lambda _: self._fill(archs, out, waiting), range(cores)))
+            list(pool.map(lambda _: self._fill(native, archs, out, waiting), range(cores)))
         return out
 
-    def _fill(self, archs: Archs, out: Float64[np.ndarray, "n s"], starts: Iterable[int]) -> None:
+    def _fill(
+        self,
+        native: _Native | None,
+        archs: Archs,
+        out: Float64[np.ndarray, "n s"],
+        starts: Iterable[int],
+    ) -> None:
         """Costs of the chunks that this worker is the first to take."""
         narrow = self._space.narrow
         for start in starts:
             chunk, total = archs[start : start + _CHUNK], out[start : start + _CHUNK]
             if chunk.dtype != narrow or chunk.strides[0] != narrow.itemsize:
                 chunk = chunk.astype(narrow, order="F")
-            if self._native is None:
+            if native is None:
                 self._look_up(chunk, total)
                 continue
-            library, tables, _ = self._native
+            library, tables, _ = native
             library.hwnas_joint(
                 ctypes.byref(tables),
                 ctypes.c_void_p(chunk.ctypes.data),
@@ -101,7 +111,7 @@ class JointCost:
             )
 
     @cached_property
-    def _native(self) -> tuple[ctypes.CDLL, _Tables, list[np.ndarray]] | None:
+    def _native(self) -> _Native | None:
         """The C++ code, its view of the tables, and what that points to; None where it can't be
         built, and for entries that need more than eight bits.
         """

@@ -13,7 +13,7 @@ from jaxtyping import Float, Float64
 from scipy.optimize import brentq
 from scipy.special import log_ndtr, logsumexp, ndtr
 
-from predictors.metrics import Z_90
+from hw_profiles.intervals import Z_90
 
 Labels = Float64[np.ndarray, "g n"]
 

@@ -60,7 +60,7 @@ def _parameters(kind: Any) -> list[dict[str, Any]]:
         {
             "name": field.name,
             "default": None if field.default is MISSING else field.default,
-            "description": " ".join(said[field.name].split()),
+            "description": " ".join(said.get(field.name, "").split()),
         }
         for field in fields(kind)
     ]

@@ -82,6 +82,7 @@ class OwnConstraint(Constraint, frozen=True, validate_by_name=True, validate_by_
 
     @model_validator(mode="after")
     def _in_range(self) -> "OwnConstraint":
+        # An accuracy of the user's own may be in percent.
         return self
 
     @model_validator(mode="after")

@@ -57,10 +57,10 @@ def located(path: Path, overrides: Sequence[str] = ()) -> Iterator[None]:
     Raises:
         InputError: of the work inside.
     """
+    document = read(path, overrides)  # as it is now: the work may take hours
     try:
         yield
     except InputError as error:
-        document = read(path, overrides)
         raise InputError([_placed(document, line) for line in error.problems]) from error
 
 
