@@ -28,10 +28,15 @@ Sizes = Mapping[str, int]
 # Of each implementation, what is tried: the product of all. Of equals the first is taken.
 _TRIED: Mapping[tuple[str, str], Mapping[str, tuple[int, ...]]] = {
     ("depthwise_conv", "pallas_gpu"): {
-        "pixels": (32, 64, 128),
+        "length": (8, 4),
+        "spans": (8, 16, 32),
         "channels": (32, 64),
-        "gradient_pixels": (8, 16, 32),
         "warps": (4, 8),
+        "gradient_spans": (8, 16, 32),
+        "gradient_channels": (32, 64),
+        "gradient_warps": (4, 8),
+        "gradient_taps": (9, 25),
+        "pixels": (64,),
     },
     ("pointwise_conv", "pallas_gpu"): {
         "rows": (32, 64, 128),

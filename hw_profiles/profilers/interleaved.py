@@ -6,7 +6,7 @@ stops it between two runs.
 """
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from threading import Event
@@ -31,7 +31,22 @@ _SESSION_BYTES = 1 << 20
 _UNIT_SLACK = 2.0
 
 Watch = Callable[[Progress], None]
-Load = Callable[[Graph, np.random.Generator], Callable[[], object]]
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A network ready to be called.
+
+    Args:
+        run: returns when the outputs are there.
+        inferences: that a call makes, one after the other.
+    """
+
+    run: Callable[[], object]
+    inferences: int = 1
+
+
+Load = Callable[[Graph, np.random.Generator], Loaded]
 
 
 @dataclass(frozen=True)
@@ -39,14 +54,14 @@ class Interleaved:
     """How a runtime that runs here is timed.
 
     Args:
-        load: a network without batch norm, with random weights, ready to be called; a call
-            returns when the outputs are there.
+        load: a network without batch norm, with random weights.
         policy: how long and how often to time.
         begin: called once in the thread that loads and times.
         meter: of energy, where there is one.
         dtype: of the device.
         group_bytes: memory that the models of a group may take. All that share a group see the
             machine in the same moments.
+        loaders: threads that load, where that takes long.
     """
 
     load: Load
@@ -55,6 +70,7 @@ class Interleaved:
     meter: Meter | None
     dtype: str
     group_bytes: int = 3 << 29
+    loaders: int = 1
 
     def measure(
         self, units: Sequence[Unit], networks: Sequence[Graph], seed: int, watch: Watch | None
@@ -87,6 +103,7 @@ class _Work:
         self.job = Job(units, networks, timing.dtype)
         self.graphs = self.job.graphs
         self.tasks: dict[str, Task] = {}
+        self.inferences: dict[str, int] = {}
         self.energy: dict[str, Energy] = {}
         self.complete = False
         self.started = time.monotonic()
@@ -94,9 +111,11 @@ class _Work:
     def run(self, stopped: Callable[[], bool]) -> Measured:
         in_groups = grouped(self.graphs, self.timing.group_bytes)
         groups = {f"{i + 1}": group for i, group in enumerate(in_groups)}
-        self.session = Session(self._load(reference()), self.timing.policy, self.rng)
+        stroke = self.timing.load(reference(), self.rng).run
+        self.session = Session(stroke, self.timing.policy, self.rng)
         guards = chosen(self.graphs, self.job.names)
-        tasks = [Task(f"sentinel {name}", self._load(self.graphs[name])) for name in guards]
+        loaded = [self.timing.load(self.graphs[name], self.rng).run for name in guards]
+        tasks = [Task(f"sentinel {name}", run) for name, run in zip(guards, loaded, strict=True)]
         self.sentinels = Sentinels(self.session, tasks)
         try:
             for name, group in groups.items():
@@ -114,12 +133,11 @@ class _Work:
         self, name: str, group: list[str], label: str, stopped: Callable[[], bool]
     ) -> None:
         tasks: list[Task] = []
-        for done, model_name in enumerate(group):
-            if stopped():
-                raise InterruptedTimingError
+        for model_name, loaded in self._loaded(group, stopped):
             slack = 1.0 if model_name in self.job.names else _UNIT_SLACK
-            tasks.append(Task(model_name, self._load(self.graphs[model_name]), slack))
-            self._tell(done + 1, len(group), f"loading models, {label}")
+            tasks.append(Task(model_name, loaded.run, slack))
+            self.inferences[model_name] = loaded.inferences
+            self._tell(len(tasks), len(group), f"loading models, {label}")
         self.tasks |= {task.name: task for task in tasks}
         self.started = time.monotonic()
         self.session.run(
@@ -135,12 +153,28 @@ class _Work:
         if self.timing.meter is not None:
             self._tell(0, len(group), f"metering energy, {label}")
             runs = {task.name: task.run for task in tasks}
-            self.energy |= metered(runs, self.timing.meter, self.rng, stopped=stopped)
+            found = metered(runs, self.timing.meter, self.rng, stopped=stopped)
+            self.energy |= {of: one.shared(self.inferences[of]) for of, one in found.items()}
         for task in tasks:
             task.run = _released
 
-    def _load(self, graph: Graph) -> Callable[[], object]:
-        return self.timing.load(graph, self.rng)
+    def _loaded(
+        self, names: list[str], stopped: Callable[[], bool]
+    ) -> Iterator[tuple[str, Loaded]]:
+        """In their order, as they become ready."""
+        rngs = self.rng.spawn(len(names))
+
+        def load(name: str, rng: np.random.Generator) -> Loaded:
+            if stopped():
+                raise InterruptedTimingError
+            return self.timing.load(self.graphs[name], rng)
+
+        if self.timing.loaders == 1:
+            # In this thread, whose settings a runtime's threads may take over.
+            yield from zip(names, map(load, names, rngs), strict=True)
+            return
+        with ThreadPoolExecutor(self.timing.loaders) as pool:
+            yield from zip(names, pool.map(load, names, rngs), strict=True)
 
     def _tell(self, done: int, total: int, label: str) -> None:
         eta_s = (time.monotonic() - self.started) * (total - done) / max(done, 1)
@@ -151,7 +185,7 @@ class _Work:
     def result(self) -> Measured:
         """What is known so far; models with few visits are left out."""
         known = {
-            name: self.session.timing(task)
+            name: self.session.timing(task).shared(self.inferences[name])
             for name, task in self.tasks.items()
             if task.visits >= FEWEST_VISITS
         }
