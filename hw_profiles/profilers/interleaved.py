@@ -6,7 +6,7 @@ stops it between two runs.
 """
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from threading import Event
@@ -61,7 +61,6 @@ class Interleaved:
         dtype: of the device.
         group_bytes: memory that the models of a group may take. All that share a group see the
             machine in the same moments.
-        loaders: threads that load, where that takes long.
     """
 
     load: Load
@@ -70,7 +69,6 @@ class Interleaved:
     meter: Meter | None
     dtype: str
     group_bytes: int = 3 << 29
-    loaders: int = 1
 
     def measure(
         self, units: Sequence[Unit], networks: Sequence[Graph], seed: int, watch: Watch | None
@@ -133,7 +131,10 @@ class _Work:
         self, name: str, group: list[str], label: str, stopped: Callable[[], bool]
     ) -> None:
         tasks: list[Task] = []
-        for model_name, loaded in self._loaded(group, stopped):
+        for model_name in group:
+            if stopped():
+                raise InterruptedTimingError
+            loaded = self.timing.load(self.graphs[model_name], self.rng)
             slack = 1.0 if model_name in self.job.names else _UNIT_SLACK
             tasks.append(Task(model_name, loaded.run, slack))
             self.inferences[model_name] = loaded.inferences
@@ -157,24 +158,6 @@ class _Work:
             self.energy |= {of: one.shared(self.inferences[of]) for of, one in found.items()}
         for task in tasks:
             task.run = _released
-
-    def _loaded(
-        self, names: list[str], stopped: Callable[[], bool]
-    ) -> Iterator[tuple[str, Loaded]]:
-        """In their order, as they become ready."""
-        rngs = self.rng.spawn(len(names))
-
-        def load(name: str, rng: np.random.Generator) -> Loaded:
-            if stopped():
-                raise InterruptedTimingError
-            return self.timing.load(self.graphs[name], rng)
-
-        if self.timing.loaders == 1:
-            # In this thread, whose settings a runtime's threads may take over.
-            yield from zip(names, map(load, names, rngs), strict=True)
-            return
-        with ThreadPoolExecutor(self.timing.loaders) as pool:
-            yield from zip(names, pool.map(load, names, rngs), strict=True)
 
     def _tell(self, done: int, total: int, label: str) -> None:
         eta_s = (time.monotonic() - self.started) * (total - done) / max(done, 1)

@@ -82,8 +82,6 @@ class JaxRuntime:
             lambda: None,
             self._meter(),
             self.device.dtype,
-            # Compiling for an accelerator leaves cores idle while it tries kernels on the device.
-            loaders=1 if self.device.kind == "cpu" else min(8, os.cpu_count() or 1),
         )
         with _cores(self.device):
             return timing.measure(units, networks, seed, watch)

@@ -9,6 +9,7 @@ strided convolution is spaced out (`spaced`). Mosaic GPU, Pallas' other way to a
 its matrix units here.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 
@@ -17,7 +18,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import triton
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from kernels.depthwise_conv.correlations import Correlations, Window
 from kernels.depthwise_conv.spaced import correlate_spaced, divide
@@ -54,11 +55,6 @@ class _Spans:
         """Of the batch."""
         return self.shape[0] * self.window.out[0] * self.of_line
 
-    @property
-    def reach(self) -> int:
-        """Columns of the map that a span meets."""
-        return (self.length - 1) * self.window.stride + self.size
-
     def pixels(self, number: Int[Array, " p"], at: int) -> tuple[Array, Array]:
         """Place in the result of pixel `at` of spans, and whether it is one."""
         line, part = divide(number, self.of_line)
@@ -73,14 +69,18 @@ class _Spans:
         line, part = divide(number, self.of_line)
         image, row = divide(line, self.window.out[0])
         row = row * stride + (i - padding)
-        there = (number < self.count) & (row >= 0) & (row < height)
+        there = (number < self.count) & _within(row, height)
         return (image * height + row) * width, part * (self.length * stride) - padding, there
 
-    def meets(self, column: int) -> list[tuple[int, int]]:
-        """Pixels of a span and taps that meet in a column of its reach."""
-        stride = self.window.stride
-        pairs = ((at, column - at * stride) for at in range(self.length))
-        return [(at, tap) for at, tap in pairs if 0 <= tap < self.size]
+    @property
+    def columns(self) -> Iterator[tuple[int, list[tuple[int, int]]]]:
+        """Columns of the map from a span's first on, and the pixels and taps that meet in each."""
+        stride, padding = self.window.stride, self.window.padding
+        for column in range((self.length - 1) * stride + self.size):
+            # Where a line is one span, columns outside the map are known.
+            if self.of_line > 1 or padding <= column < padding + self.shape[2]:
+                pairs = ((at, column - at * stride) for at in range(self.length))
+                yield column, [(at, tap) for at, tap in pairs if 0 <= tap < self.size]
 
 
 def _spans(shape: tuple[int, ...], size: int, window: Window, longest: int) -> _Spans:
@@ -88,6 +88,12 @@ def _spans(shape: tuple[int, ...], size: int, window: Window, longest: int) -> _
     wide = window.out[1]
     length = min(range(longest, 0, -1), key=lambda n: pl.cdiv(wide, n) * n - wide)
     return _Spans(shape, size, window, length)
+
+
+def _block(spans: int, lanes: int, channels: int) -> tuple[int, int]:
+    """Spans and channels of a program: of a narrow map more spans."""
+    narrow = min(lanes, pl.next_power_of_2(channels))
+    return spans * lanes // narrow, narrow
 
 
 def _correlate(
@@ -105,7 +111,9 @@ def _correlate(
     n, height, width, channels = x.shape
     size = weight.shape[0]
     tile = tiles("depthwise_conv", "pallas_gpu")
-    block, lanes = tile["spans"], tile["channels"]
+    # A thread reads 16 bytes of either element type; strided, that would take too many registers.
+    wider = 4 // x.dtype.itemsize if window.stride == 1 else 1
+    block, lanes = _block(tile["spans"] * wider, tile["channels"], channels)
     spans = _spans(x.shape, size, window, tile["length"])
     pixels = n * window.out[0] * window.out[1]
     operands = [x.reshape(-1, channels), weight.reshape(-1, channels), live]
@@ -152,9 +160,9 @@ def _correlate_kernel(
         ]
         taps = [tap.astype(jnp.float32)[None, :] for tap in taps]
         found = list(totals)
-        for column in range(spans.reach):
+        for column, meetings in spans.columns:
             x = load(place, begin + column, there)
-            for at, tap in spans.meets(column):
+            for at, tap in meetings:
                 found[at] += x * taps[tap]
         return tuple(found)
 
@@ -178,9 +186,14 @@ def _load(
     x_ref, lane: Array, inside: Array, place: Array, column: Array, there: Array, width: int
 ) -> Float[Array, "p c"]:
     """A column of the map in each of some lines; zero outside."""
-    mask = (there & (column >= 0) & (column < width))[:, None] & inside[None, :]
+    mask = (there & _within(column, width))[:, None] & inside[None, :]
     found = triton.load(x_ref.at[(place + column)[:, None], lane[None, :]], mask=mask, other=0.0)
     return found.astype(jnp.float32)
+
+
+def _within(at: Int[Array, " p"], size: int) -> Bool[Array, " p"]:
+    """Whether places are in a map; compared without a sign, what is before it is beyond it."""
+    return at.astype(jnp.uint32) < jnp.uint32(size)
 
 
 def _products(
@@ -194,7 +207,7 @@ def _products(
     """For each tap the sum of what it meets times the gradient, in parts of the pixels."""
     channels = x.shape[-1]
     tile = tiles("depthwise_conv", "pallas_gpu")
-    block, lanes = tile["gradient_spans"], tile["gradient_channels"]
+    block, lanes = _block(tile["gradient_spans"], tile["gradient_channels"], channels)
     spans = _spans(x.shape, size, window, tile["length"])
     # A program keeps a tile for each tap of its lines; with all of them maps are read once.
     lines = min(size, max(1, tile["gradient_taps"] // size))
@@ -247,9 +260,9 @@ def _products_kernel(
         for line in range(lines):
             place, begin, there = spans.line(number, above + line)
             there &= lives(above + line)
-            for column in range(spans.reach):
+            for column, meetings in spans.columns:
                 x = _load(x_ref, lane, inside, place, begin + column, there, spans.shape[2])
-                for at, tap in spans.meets(column):
+                for at, tap in meetings:
                     found[line * size + tap] += x * g[at]
         return tuple(found)
 
