@@ -27,7 +27,6 @@ from nas.data.registry import load as load_data
 from nas.supernet.checkpoint import Checkpoints
 from nas.supernet.evaluate import SupernetEvaluator
 from nas.supernet.executors import Executors, Params
-from nas.supernet.train import Trainer
 from predictors import registry
 from predictors.base import Predictor
 from search_spaces.errors import InputError
@@ -38,6 +37,7 @@ from search_spaces.ir.passes import fold_batchnorm, fold_params
 from search_spaces.space import SearchSpace
 
 if TYPE_CHECKING:
+    from nas.supernet.train import Trainer
     from predictors.zero_cost import ZeroCost
 
 # Training images that untrained networks are judged on.
@@ -113,8 +113,10 @@ class Workbench:
         return {name: memory for name, memory in known.items() if memory is not None}
 
     @cached_property
-    def trainer(self) -> Trainer:
+    def trainer(self) -> "Trainer":
         """The training of the super-network."""
+        from nas.supernet.train import Trainer
+
         return Trainer(self.experiment, self.data, self.executors)
 
     @cached_property
