@@ -208,7 +208,7 @@ class Bench:
         torch.set_num_threads(len(os.sched_getaffinity(0)))
         params = jax.device_get(self.params)
         config = self.experiment.supernet
-        net = TorchSupernet(params, config.label_smoothing, config.ema)
+        net = TorchSupernet(params, config.label_smoothing, self.trainer.ema)
 
         def tensor(images: np.ndarray) -> torch.Tensor:
             return torch.tensor(images.transpose(0, 3, 1, 2)).contiguous(
