@@ -200,6 +200,11 @@ class Results:
 
     def _trials(self, stage: str) -> "DataFrame":
         table = self.trials(stage)
+        if table.empty and stage != "search" and isinstance(self.config, DirectExperiment):
+            raise InputError(
+                f"{self.folder}: nothing is estimated where an evaluator of one's own measures, so "
+                f"there is no {stage} stage: all is in its search stage"
+            )
         if table.empty:
             raise InputError(f"{self.folder}: the run has no trials of its {stage} stage (yet)")
         return table
