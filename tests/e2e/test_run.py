@@ -75,6 +75,8 @@ def test_a_run_ends_in_a_front_and_a_checked_onnx_file(finished):
     [model] = finished.glob("exports/*/onnx/model.onnx")
     card = json.loads((model.parent / "card.json").read_text())
     assert card["numerics"]["max_relative_error"] <= 1e-4
+    image = {"height": 8, "width": 8, "channels": 1}
+    assert card["input"]["preprocessing"]["data"] == {"type": "digits", **image}
     session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
     image = session.get_inputs()[0]
     images = np.zeros((3, *image.shape[1:]), np.float32)
