@@ -108,9 +108,6 @@ if not evaluated_by_user:
         if name.endswith((".predicted", ".measured", ".estimated"))
     ]
     display(verified[columns])
-
-# %%
-if not evaluated_by_user:
     error = pd.DataFrame(
         {
             name: (verified[f"{name}.predicted"] / verified[f"{name}.measured"] - 1).abs()

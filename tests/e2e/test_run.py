@@ -83,6 +83,18 @@ def test_a_run_ends_in_a_front_and_a_checked_onnx_file(finished):
     assert np.asarray(session.run(None, {image.name: images})[0]).shape == (3, 10)
 
 
+def test_a_file_that_was_exported_before_the_run_was_stopped_counts(nas, experiment, finished):
+    folder = finished.parent / "exported_before"
+    shutil.copytree(finished, folder)
+    stages = [folder / "stages" / f"{name}.json" for name in ("export", "report")]
+    before = json.loads(stages[0].read_text())
+    for stage in stages:
+        stage.unlink()
+    done = nas("run", experiment, "--folder", folder, "--resume")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(stages[0].read_text())["test_accuracy"] == before["test_accuracy"] != {}
+
+
 def test_results_of_a_run(nas, finished):
     front = json.loads(nas("pareto", finished, "--json").stdout)
     assert {"accuracy", "test_accuracy", "macs"} <= front[0].keys()
