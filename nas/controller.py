@@ -20,6 +20,7 @@ from nas.deploy import export_trial
 from nas.distributed import evaluator_pool
 from nas.explore import Explorer
 from nas.export.checked import CARD_FILE
+from nas.labelled import no_better_than_guessing
 from nas.log import Log
 from nas.plan import proxy_hours, untrained, untrained_words
 from nas.results.run import open_run
@@ -137,7 +138,10 @@ class Controller:
                 sources = {"accuracy": "measured", **self.bench.costs.sources()}
                 self.store.append(Batch("label", part, columns, sources))
                 self.log.progress("evaluate sub-networks", first + len(part), len(archs))
-        return {"sub-networks": len(archs)}
+        best = float(np.max(self.store.trials("label")["accuracy"].to_numpy()))
+        if warning := no_better_than_guessing(best, self.bench.data.validation.labels):
+            self.log(warning)
+        return {"sub-networks": len(archs), "best accuracy": round(best, 4)}
 
     def fit(self) -> dict[str, Any]:
         """Fit the accuracy predictor, and test it on networks that it has not seen."""
