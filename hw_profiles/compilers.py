@@ -27,7 +27,7 @@ from search_spaces.ir.graph import Graph
 from search_spaces.ir.serialize import to_dict
 
 # Of the answers of `compile_worker`, for those kept on disk.
-_VERSION = 1
+_VERSION = 2
 # A compile of a small network takes most of a core and some hundred megabytes.
 _PROCESSES = 2
 _ENVIRONMENT = {

@@ -39,7 +39,7 @@ class Peak(BaseModel):
         matrix_tflops: of a GPU's tensor cores, without sparsity, by element type.
         vector_tflops: of its other cores in float32.
         bandwidth_gbs: of its memory.
-        launch_us: what each launch takes beside its work; an assumption.
+        launch_us: what each launch takes beside its work; `source` says where from.
         source: where the figures are from, and what was assumed.
     """
 

@@ -9,15 +9,14 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
-from math import ceil
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
 _POWERCAP = Path("/sys/class/powercap")
-# A counter moves about every millisecond (RAPL) or every 20 ms (NVML).
-_WINDOW_S, _ROUNDS = 0.05, 5
+# A counter that does not move for so long is read as it is.
+_STUCK_S = 1.0
 
 
 class Meter(Protocol):
@@ -30,7 +29,12 @@ class Meter(Protocol):
 
     @property
     def window_s(self) -> float:
-        """How long to run between two readings, so that its steps don't matter."""
+        """How long to run between two readings, at least."""
+        ...
+
+    @property
+    def rounds(self) -> int:
+        """Windows of each model."""
         ...
 
     def joules(self) -> float:
@@ -50,6 +54,10 @@ class Energy:
     value_mj: float
     spread_mj: float
 
+    def shared(self, inferences: int) -> "Energy":
+        """Of one of so many that a run makes."""
+        return Energy(self.value_mj / inferences, self.spread_mj / inferences)
+
 
 @dataclass
 class Rapl:
@@ -59,10 +67,13 @@ class Rapl:
 
     Args:
         zones: folders of the packages.
+        window_s: between readings; the counter moves every millisecond or so.
+        rounds: windows of each model.
     """
 
     zones: Sequence[Path]
-    window_s: float = _WINDOW_S
+    window_s: float = 0.05
+    rounds: int = 5
     _last_uj: dict[Path, int] = field(default_factory=dict)
     _total_uj: int = 0
 
@@ -90,12 +101,14 @@ class Nvml:
     Args:
         library: the module `pynvml`, initialised.
         handle: its handle of the GPU.
-        window_s: between readings; the counter moves every 20 ms or so.
+        window_s: between readings; the counter of an H100 moves every 100 ms.
+        rounds: windows of each model.
     """
 
     library: Any
     handle: Any
-    window_s: float = 0.5
+    window_s: float = 0.2
+    rounds: int = 3
 
     @property
     def name(self) -> str:
@@ -144,8 +157,8 @@ def measure(
 ) -> dict[str, Energy]:
     """Energy of a run of each model; those that an interruption left out are missing.
 
-    Each is repeated for the meter's window, in rounds of random order, so that a warmer chip
-    touches all alike.
+    Each is repeated for the meter's window, from one step of the counter to another, in rounds of
+    random order, so that a warmer chip touches all alike.
 
     Args:
         runs: what runs a model once and waits for its end.
@@ -155,27 +168,38 @@ def measure(
         stopped: asked before each window.
     """
     found: dict[str, list[float]] = {name: [] for name in runs}
-    for _ in range(_ROUNDS):
+    for _ in range(meter.rounds):
         for i in rng.permutation(len(runs)):
             if stopped():
                 break
             name = list(runs)[i]
             found[name].append(_one_mj(runs[name], meter, clock))
-    complete = {name: values for name, values in found.items() if len(values) == _ROUNDS}
+    complete = {name: values for name, values in found.items() if len(values) == meter.rounds}
     return {
-        name: Energy(float(np.median(values)), float(np.std(values, ddof=1)) / _ROUNDS**0.5)
+        name: Energy(float(np.median(values)), float(np.std(values, ddof=1)) / meter.rounds**0.5)
         for name, values in complete.items()
     }
 
 
 def _one_mj(run: Callable[[], object], meter: Meter, clock: Callable[[], float]) -> float:
-    start_s = clock()
-    run()
-    n = ceil(meter.window_s / max(clock() - start_s, 1e-7))
-    before = meter.joules()
-    for _ in range(n):
+    before, _ = _step(run, meter, clock)
+    n, start_s = 0, clock()
+    while clock() - start_s < meter.window_s:
         run()
-    return (meter.joules() - before) * 1e3 / n
+        n += 1
+    after, more = _step(run, meter, clock)
+    return (after - before) * 1e3 / (n + more)
+
+
+def _step(run: Callable[[], object], meter: Meter, clock: Callable[[], float]) -> tuple[float, int]:
+    """Run until the counter moves: what it says then, and how many runs that took."""
+    before, n, start_s = meter.joules(), 0, clock()
+    while clock() - start_s < _STUCK_S:
+        run()
+        n += 1
+        if (now := meter.joules()) != before:
+            return now, n
+    return before, n
 
 
 def _number(path: Path) -> int:

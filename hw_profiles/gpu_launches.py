@@ -29,9 +29,6 @@ _BYTES_PER_THREAD, _MEMORY_LATENCY_S = 16, 0.6e-6
 _WARP = 32
 # Registers are handed out to a warp in lots; a block's shared memory has a part for the system.
 _REGISTER_LOT, _SHARED_SYSTEM_BYTES = 256, 1024
-# Pallas kernels that are known here, and whether the tensor cores do their work.
-_ON_TENSOR_CORES = {"pointwise_conv": True, "depthwise_conv": False}
-
 _THUNK = re.compile(r"^\s*(\d+): (k\w+)\s+\[[^]]*\] (\S*)(?: (grid: .*))?")
 _GRID = re.compile(r"grid: \[([\d, ]+)\] threads: \[([\d, ]+)\]\s+shared_memory: (\d+)")
 _ANNOTATION = re.compile(r'profile_annotation: "([^"]*)"\s+thunk_id: (\d+)')
@@ -175,11 +172,9 @@ def _flops(module: Module, instruction: Instruction) -> Flops:
         # (m k) (k n) -> (m n)
         depth = isqrt(shapes[0].elements * shapes[1].elements // out)
         return Flops(matrix=2 * out * depth)
-    for name, tensor_cores in _ON_TENSOR_CORES.items():
-        # Of both the weight is the second operand, with what is summed over in front.
-        if f"/{name}/" in instruction.origin:
-            flops = 2 * out * shapes[1].sizes[0]
-            return Flops(matrix=flops) if tensor_cores else Flops(vector=flops)
+    if "/depthwise_conv/" in instruction.origin:
+        # The weight is the second operand, with the taps in front.
+        return Flops(vector=2 * out * shapes[1].sizes[0])
     raise ValueError(f"{instruction.name}: a call of {target} whose FLOPs are unknown")
 
 

@@ -14,7 +14,7 @@ reference says that the machine is busy, visits are skipped, which costs next to
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import ceil
 
 import numpy as np
@@ -85,6 +85,11 @@ class Timing:
     n: int
     visits: int
     settled: bool
+
+    def shared(self, inferences: int) -> "Timing":
+        """Of one of so many that a run makes."""
+        value_us, spread_us = self.value_us / inferences, self.spread_us / inferences
+        return replace(self, value_us=value_us, spread_us=spread_us, n=self.n * inferences)
 
 
 @dataclass

@@ -2,8 +2,9 @@
 
     python -m kernels.aot --target sm_90a          # or sm_80, sm_87, v5e, v5p, v6e
 
-GPU code goes on to `ptxas`, which tells registers and spills; a TPU's compiler tells no more than
-the fast memory that a kernel takes. A target's compiler must be installed: `.ci/kernels` does that.
+GPU code goes on to `ptxas`, which tells registers and spills; a few spilled registers are its way
+to one more block on a multiprocessor. A TPU's compiler tells no more than the fast memory that a
+kernel takes. A target's compiler must be installed: `.ci/kernels` does that.
 """
 
 import argparse
@@ -28,7 +29,10 @@ from kernels.dispatch import platform
 from kernels.inventory import Spec, specs
 from kernels.targets import GPUS, TPUS, assemble, kind_of, topology_device
 
-PALLAS_OPERATIONS = ("depthwise_conv", "pointwise_conv")
+# Of a GPU's products XLA's own kernels, which it chooses by trying them, were the faster ones.
+PALLAS_OPERATIONS = {"gpu": ("depthwise_conv",), "tpu": ("depthwise_conv", "pointwise_conv")}
+# Four registers, stored and loaded.
+_FEW_BYTES = 32
 
 
 @dataclass(frozen=True)
@@ -91,16 +95,19 @@ def both_ways(spec: Spec, batch: int, dtype: str) -> tuple[Callable[..., tuple[A
 
 
 def main() -> None:
-    """Parse the arguments, compile, print; exit with 1 if a compile fails or something spills."""
+    """Parse the arguments, compile, print; exit with 1 if a compile fails or much is spilled."""
     parser = argparse.ArgumentParser(prog="python -m kernels.aot", description=__doc__)
     parser.add_argument("--target", choices=[*GPUS, *TPUS], required=True)
-    parser.add_argument("--op", choices=PALLAS_OPERATIONS, action="append")
+    parser.add_argument("--op", choices=PALLAS_OPERATIONS["tpu"], action="append")
     parser.add_argument("--batch", type=int, default=32, help="images (default: %(default)s)")
     parser.add_argument("--every", type=int, default=1, help="take one shape of so many")
     arguments = parser.parse_args()
     columns = ("kernel", "registers", "spilled bytes", "VMEM bytes")
     table = Table("shape", "type", *columns, title=f"compiled for {arguments.target}")
-    chosen = [s for op in arguments.op or PALLAS_OPERATIONS for s in specs(op)[:: arguments.every]]
+    known = PALLAS_OPERATIONS["tpu" if arguments.target in TPUS else "gpu"]
+    for op in set(arguments.op or ()) - set(known):
+        parser.error(f"--op {op}: {arguments.target} has no Pallas kernel for it")
+    chosen = [s for op in arguments.op or known for s in specs(op)[:: arguments.every]]
     jobs = list(product(chosen, ("float32", "bfloat16")))
     broken, began, log = 0, monotonic(), Console(stderr=True)
     for done, (spec, dtype) in enumerate(jobs, 1):
@@ -111,7 +118,8 @@ def main() -> None:
             broken += 1
             table.add_row(spec.name, dtype, f"failed: {str(error)[:400]}")
         else:
-            broken += not kernels or any(kernel.spilled_bytes for kernel in kernels)
+            spilled = max((kernel.spilled_bytes or 0 for kernel in kernels), default=0)
+            broken += not kernels or spilled > _FEW_BYTES
             for kernel in kernels:
                 figures = (kernel.registers, kernel.spilled_bytes, kernel.vmem_bytes)
                 cells = ["" if n is None else str(n) for n in figures]

@@ -1,6 +1,7 @@
 """Compare the implementations of an operation on this machine: `python -m kernels.bench`.
 
-With `--peer torch` PyTorch computes the same, on a CPU by oneDNN; it must be installed for that.
+With `--peer torch` PyTorch computes the same, by oneDNN or cuDNN; it must be installed for that.
+On a GPU the times are those of its kernels, whatever the host takes to start them.
 """
 
 import argparse
@@ -21,6 +22,7 @@ from rich.console import Console
 from rich.table import Table
 
 from kernels.allocator import relaunch
+from kernels.device_time import device_ms
 from kernels.inventory import OPERATIONS, Spec, specs
 
 _BASELINE = "reference"
@@ -34,7 +36,7 @@ Peer = Callable[[Spec, tuple[Array, ...]], tuple[Callable[[], Any], Callable[[],
 
 @dataclass(frozen=True)
 class Row:
-    """Medians of one implementation at one shape; the ratios are of the baseline's time to its."""
+    """Times of one implementation at one shape; the ratios are of the baseline's time to its."""
 
     spec: str
     implementation: str
@@ -61,16 +63,19 @@ class Limits:
         return max(row.forward_gflops / self.gflops, row.forward_gbytes / self.gbytes)
 
 
-def limits(runs: int = 5) -> Limits:
+def limits(runs: int = 5, dtype: str = "float32") -> Limits:
     """Measure them on the default device; last, as steps after it found the heap in pieces."""
-    side, size = 2048, 1 << 26
-    square, line = jnp.ones((side, side)), jnp.ones(size)
+    side, size = 2048 if jax.default_backend() == "cpu" else 8192, 1 << 26
+    square = jax.random.normal(jax.random.key(0), (side, side), dtype)
+    line = jnp.ones(size)
     product, copy = partial(jax.jit(jnp.dot), square, square), partial(jax.jit(jnp.negative), line)
-    ms = medians({"dot": product, "copy": copy}, runs)
+    ms = times_ms({"dot": product, "copy": copy}, runs)
     return Limits(2 * side**3 / ms["dot"] / 1e6, 2 * 4 * size / ms["copy"] / 1e6)
 
 
-def measure(spec: Spec, batch: int, runs: int, peer: Peer | None = None) -> list[Row]:
+def measure(
+    spec: Spec, batch: int, runs: int, peer: Peer | None = None, dtype: str = "float32"
+) -> list[Row]:
     """Time every implementation that can run, in turns so that a busy moment hits them alike.
 
     Args:
@@ -79,8 +84,9 @@ def measure(spec: Spec, batch: int, runs: int, peer: Peer | None = None) -> list
         runs: timed runs of each, fewer of slow ones.
         peer: another library's forward pass and forward with backward, for the spec's operands; or
             None where it has no such operation.
+        dtype: of the operands.
     """
-    operands = spec.operands(batch, jax.random.key(0))
+    operands = tuple(x.astype(dtype) for x in spec.operands(batch, jax.random.key(0)))
     calls: dict[Case, Callable[[], Any]] = {}
     for name in spec.operation.here():
         run = spec.call(name)
@@ -89,16 +95,23 @@ def measure(spec: Spec, batch: int, runs: int, peer: Peer | None = None) -> list
         except NotImplementedError:
             continue
         forward = partial(jax.jit(run), *operands)
-        backward = partial(jax.jit(partial(_gradients, run)), jnp.ones(out.shape), *operands)
+        ones = jnp.ones(out.shape, dtype)
+        backward = partial(jax.jit(partial(_gradients, run)), ones, *operands)
         calls[name, "forward"] = forward
         calls[name, "both"] = partial(_in_turn, forward, backward)
     theirs = peer(spec, operands) if peer else None
     if theirs is not None:
         calls["peer", "forward"], calls["peer", "both"] = theirs
-    settle_s = _SETTLE_S if theirs else 0.0
-    median = medians(calls, runs, settle_s, _WARM_S, _ENOUGH_S)
+    took_ms = times_ms(calls, runs, _SETTLE_S if theirs else 0.0, _WARM_S, _ENOUGH_S)
     names = dict.fromkeys(name for name, _ in calls)
-    return [_row(spec, batch, name, median) for name in names]
+    return [_row(spec, batch, name, took_ms, jnp.dtype(dtype).itemsize) for name in names]
+
+
+def times_ms(calls: Mapping[Key, Callable[[], Any]], runs: int, *about: float) -> dict[Key, float]:
+    """Milliseconds of the kernels of each call on a GPU; elsewhere as `medians`."""
+    if jax.default_backend() == "gpu":
+        return device_ms(calls, runs)
+    return medians(calls, runs, *about)
 
 
 def medians(
@@ -144,17 +157,17 @@ def _in_turn(forward: Callable[[], Array], backward: Callable[[], Any]) -> Any:
     return jax.block_until_ready(forward()), backward()
 
 
-def _row(spec: Spec, batch: int, name: str, median_ms: dict[Case, float]) -> Row:
-    forward, both = median_ms[name, "forward"], median_ms[name, "both"]
+def _row(spec: Spec, batch: int, name: str, took_ms: dict[Case, float], itemsize: int) -> Row:
+    forward, both = took_ms[name, "forward"], took_ms[name, "both"]
     return Row(
         spec=spec.name,
         implementation=name,
         forward_ms=forward,
         both_ms=both,
-        forward_ratio=median_ms[_BASELINE, "forward"] / forward,
-        both_ratio=median_ms[_BASELINE, "both"] / both,
+        forward_ratio=took_ms[_BASELINE, "forward"] / forward,
+        both_ratio=took_ms[_BASELINE, "both"] / both,
         forward_gflops=spec.flops(batch) / forward / 1e6,
-        forward_gbytes=spec.bytes(batch) / forward / 1e6,
+        forward_gbytes=spec.bytes(batch) * itemsize / 4 / forward / 1e6,
     )
 
 
@@ -170,7 +183,7 @@ def _table(operation: str, rows: list[Row], batch: int, limit: Limits) -> Table:
     for row in rows:
         figures = (row.forward_ms, row.forward_ratio, row.both_ms, row.both_ratio)
         rates = (row.forward_gflops, row.forward_gbytes)
-        cells = [f"{value:.2f}" for value in figures] + [f"{value:.1f}" for value in rates]
+        cells = [f"{value:.3g}" for value in figures] + [f"{value:.1f}" for value in rates]
         cells.append(f"{limit.share(row):.0%}")
         table.add_row(row.spec, row.implementation, *cells)
     return table
@@ -183,6 +196,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=128, help="images (default: %(default)s)")
     parser.add_argument("--runs", type=int, default=7, help="timed runs (default: %(default)s)")
     parser.add_argument("--only", default="", help="shapes whose name contains one of these")
+    parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32")
     parser.add_argument("--peer", choices=["torch"], help="time this library too")
     parser.add_argument("--json", action="store_true", help="rows as JSON on stdout")
     arguments = parser.parse_args()
@@ -194,15 +208,15 @@ def main() -> None:
         parser.error(f"--only {arguments.only}: no such shape; there are: {names}")
     relaunch()
     peer = import_module("kernels.bench_torch").peer if arguments.peer else None
-    measured = (measure(spec, arguments.batch, arguments.runs, peer) for spec in chosen)
-    rows = [row for of_spec in measured for row in of_spec]
-    limit = limits()
+    batch, runs, dtype = arguments.batch, arguments.runs, arguments.dtype
+    rows = [row for spec in chosen for row in measure(spec, batch, runs, peer, dtype)]
+    limit = limits(dtype=dtype)
     if arguments.json:
         shares = [{**asdict(row), "share_of_limit": limit.share(row)} for row in rows]
         found = {"limit": asdict(limit), "rows": shares}
         print(json.dumps(found, indent=1))  # noqa: T201
     else:
-        Console().print(_table(arguments.op, rows, arguments.batch, limit))
+        Console().print(_table(f"{arguments.op}, {dtype}", rows, batch, limit))
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ PyTorch is not a dependency of the project.
 from collections.abc import Callable
 from typing import Any
 
+import jax
 import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812 (what everybody calls it)
@@ -47,6 +48,11 @@ def _batch_norm(spec: Any, x: Any, scale: Any, bias: Any) -> Any:
     return {"relu": F.relu, "hswish": F.hardswish, "none": lambda y: y}[spec.activation](y)
 
 
+_DEVICE = "cuda" if jax.default_backend() == "gpu" else "cpu"
+torch.backends.cudnn.benchmark = True
+# As XLA multiplies by default.
+torch.set_float32_matmul_precision("high")
+
 _CALLS: dict[str, Callable[..., Any]] = {
     "depthwise_conv": _conv,
     "conv": _conv,
@@ -56,13 +62,13 @@ _CALLS: dict[str, Callable[..., Any]] = {
 
 
 def _map(array: Array) -> Any:
-    value = torch.tensor(np.array(array).transpose(0, 3, 1, 2).copy())
+    value = _tensor(np.array(array, np.float32).transpose(0, 3, 1, 2), array)
     return value.contiguous(memory_format=torch.channels_last)
 
 
 def _weight(array: Array) -> Any:
     """As PyTorch has it: (output channels, input channels of a group, height, width)."""
-    value = np.array(array)
+    value = np.array(array, np.float32)
     match value.ndim:
         case 4:
             value = value.transpose(3, 2, 0, 1)
@@ -70,4 +76,8 @@ def _weight(array: Array) -> Any:
             value = value.transpose(2, 0, 1)[:, None]
         case 2:
             value = value.T[:, :, None, None]
-    return torch.tensor(value.copy())
+    return _tensor(value, array)
+
+
+def _tensor(value: np.ndarray, like: Array) -> Any:
+    return torch.tensor(value.copy()).to(_DEVICE, getattr(torch, str(like.dtype)))

@@ -1,11 +1,13 @@
 """How a compiler's estimates rank networks, and whether a table of its blocks is good enough.
 
     python -m experiments.benchmarks.estimated_devices --device orin --device v5e
+    python -m experiments.benchmarks.estimated_devices --device h100 --measure jax_gpu
 
 Whole networks of a space are compiled for each device and their estimates ranked against MACs and
 parameters: were the order the same, nobody would need to compile. Then all blocks are compiled, as
 the device's table has them, and their sums compared with the whole. What is compiled once is kept
-in hwnas' cache, with the time that it took; no accelerator takes part.
+in hwnas' cache, with the time that it took. No accelerator takes part, but with `--measure` on a
+machine that has one: its times of the same networks stand beside the estimates.
 """
 
 import argparse
@@ -22,7 +24,7 @@ from rich.table import Table
 from hw_profiles.compilers import compile_all
 from hw_profiles.correction import Correction, features, fit
 from hw_profiles.device import DeviceSpec, load_device
-from hw_profiles.profile import spread_archs
+from hw_profiles.profile import measure_networks, spread_archs
 from hw_profiles.profilers.compiler_estimate import estimate_us, models
 from hw_profiles.profilers.registry import create
 from hw_profiles.worklist import worklist
@@ -89,6 +91,7 @@ def main() -> None:
     parser.add_argument("--device", action="append", help="orin, a100, h100, v5e, v5p, v6e, …")
     parser.add_argument("--networks", type=int, default=40, help="(default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of their choice")
+    parser.add_argument("--measure", help="time the networks on this device too, e.g. jax_gpu")
     arguments = parser.parse_args()
     blocks = BlockMap(SPACE)
     none = np.zeros((0, len(SPACE.knobs)), int)
@@ -98,6 +101,11 @@ def main() -> None:
     ranks = Table("device", "us", *_RANKS, title=f"{len(archs)} networks, estimated whole")
     sums = Table("device", *_SUMS, title=f"sums of {len(blocks.units)} blocks, against these")
     costs = Table("device", *_COSTS, title="what compiling takes")
+    truth = Table("device", *_TRUTH, title=f"against the times of {arguments.measure}")
+    measured_us = None
+    if arguments.measure:
+        found = measure_networks(load_device(arguments.measure), graphs)
+        measured_us = np.array([network.value_us for network in found])
     for name in arguments.device or ["orin", "v5e"]:
         device = load_device(name)
         create(device)
@@ -112,6 +120,16 @@ def main() -> None:
             f"{us.min():.0f} to {us.max():.0f}",
             *(f"{rank(us, by):.3f}" for by in (macs, params) for rank in (spearman, kendall_tau)),
         )
+        if measured_us is not None:
+            ratio = float(np.median(us / measured_us))
+            truth.add_row(
+                name,
+                f"{measured_us.min():.0f} to {measured_us.max():.0f}",
+                *(f"{rank(us, measured_us):.3f}" for rank in (spearman, kendall_tau)),
+                f"{np.mean(np.abs(us / measured_us - 1)):.1%}",
+                f"{ratio:.2f}",
+                f"{np.mean(np.abs(us / ratio / measured_us - 1)):.1%}",
+            )
         total_us = blocks.total(np.array([plan.cost(u.key, values) for u in units]), archs)
         fitted = correction(total_us, us, blocks, archs, macs)
         sums.add_row(
@@ -128,9 +146,10 @@ def main() -> None:
             f"{np.median(whole.wall_s):.1f}, {np.median(parts.wall_s):.1f}",
         )
     console = Console(width=120)
-    for table in (ranks, sums, costs):
+    for table in (ranks, sums, costs, *([truth] if arguments.measure else [])):
         console.print(table)
-    console.print("All of this comes from compilers. No hardware validated these estimates.")
+    if not arguments.measure:
+        console.print("All of this comes from compilers; no hardware took part.")
 
 
 def correction(
@@ -150,6 +169,7 @@ _RANKS = (
     "Spearman, parameters",
     "Kendall, parameters",
 )
+_TRUTH = ("measured us", "Spearman", "Kendall", "MAPE", "median ratio", "MAPE without it")
 _SUMS = ("sum / whole", "MAPE as it is", "MAPE corrected, left out", "Spearman")
 _COSTS = (
     "network, CPU s: median (most)",

@@ -208,20 +208,26 @@ class Bench:
         torch.set_num_threads(len(os.sched_getaffinity(0)))
         params = jax.device_get(self.params)
         config = self.experiment.supernet
-        net = TorchSupernet(params, config.label_smoothing, self.trainer.ema)
+        device = "cuda" if jax.default_backend() == "gpu" else "cpu"
+        torch.backends.cudnn.benchmark = True
+        # As XLA multiplies by default.
+        torch.set_float32_matmul_precision("high")
+        net = TorchSupernet(params, config.label_smoothing, self.trainer.ema, device)
 
         def tensor(images: np.ndarray) -> torch.Tensor:
-            return torch.tensor(images.transpose(0, 3, 1, 2)).contiguous(
+            return torch.tensor(images.transpose(0, 3, 1, 2), device=device).contiguous(
                 memory_format=torch.channels_last
             )
 
         images = tensor(np.array(self.images))
-        labels = torch.tensor(self.labels, dtype=torch.int64)
+        labels = torch.tensor(self.labels, dtype=torch.int64, device=device)
         for graph in self.graphs:
             expected = np.asarray(self.executors.sliced(self.params, graph, self.images)[0])
             with torch.no_grad():
-                found = net.forward(graph, images).numpy()
-            if not np.allclose(found, expected, atol=1e-3 * np.abs(expected).max()):
+                found = net.forward(graph, images).cpu().numpy()
+            # A GPU multiplies in TF32.
+            tolerance = 1e-3 if device == "cpu" else 2e-2
+            if not np.allclose(found, expected, atol=tolerance * np.abs(expected).max()):
                 raise RuntimeError("the peer does not compute the same network")
 
         def batches(count: int) -> list[torch.Tensor]:
@@ -231,11 +237,17 @@ class Bench:
         archs = self.space.sample(np.random.default_rng(1), _EVALUATED)
         graphs = [self.space.build(arch) for arch in archs]
         calibration, validation = batches(_CALIBRATION), batches(_VALIDATION)
-        return Contestant(
-            "PyTorch",
-            lambda: net.step(self.graphs, images, labels),
-            lambda: [net.evaluate(graph, calibration, validation) for graph in graphs],
-        )
+
+        def step() -> None:
+            net.step(self.graphs, images, labels)
+            if device == "cuda":
+                torch.cuda.synchronize()
+
+        def evaluate() -> list[np.ndarray]:
+            found = [net.evaluate(graph, calibration, validation) for graph in graphs]
+            return [classes.cpu().numpy() for of_graph in found for classes in of_graph]
+
+        return Contestant("PyTorch", step, evaluate)
 
 
 def _noise(rng: np.random.Generator, train: int, validation: int) -> Dataset:

@@ -1,7 +1,8 @@
 """The same supernet step in plain PyTorch: what a careful user of it would write.
 
 Weights are sliced views of the largest network's, images are `channels_last`, and every operation
-is PyTorch's own, so oneDNN computes the convolutions. PyTorch is not a dependency of the project.
+is PyTorch's own, so oneDNN or cuDNN computes the convolutions. PyTorch is not a dependency of the
+project.
 """
 
 # pyright: reportMissingImports=false
@@ -25,13 +26,18 @@ class TorchSupernet:
         params: `{node: {name: array}}` of the super-graph, as JAX has them.
         smoothing: label smoothing of the largest sub-network's loss.
         ema: decay of the averaged weights.
+        device: of PyTorch.
     """
 
     def __init__(
-        self, params: Mapping[str, Mapping[str, np.ndarray]], smoothing: float, ema: float
+        self,
+        params: Mapping[str, Mapping[str, np.ndarray]],
+        smoothing: float,
+        ema: float,
+        device: str,
     ) -> None:
         self.params = {
-            (node, name): torch.nn.Parameter(_from_jax(name, np.array(value)))
+            (node, name): torch.nn.Parameter(_from_jax(name, np.array(value)).to(device))
             for node, own in params.items()
             for name, value in own.items()
         }

@@ -31,7 +31,22 @@ _SESSION_BYTES = 1 << 20
 _UNIT_SLACK = 2.0
 
 Watch = Callable[[Progress], None]
-Load = Callable[[Graph, np.random.Generator], Callable[[], object]]
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A network ready to be called.
+
+    Args:
+        run: returns when the outputs are there.
+        inferences: that a call makes, one after the other.
+    """
+
+    run: Callable[[], object]
+    inferences: int = 1
+
+
+Load = Callable[[Graph, np.random.Generator], Loaded]
 
 
 @dataclass(frozen=True)
@@ -39,8 +54,7 @@ class Interleaved:
     """How a runtime that runs here is timed.
 
     Args:
-        load: a network without batch norm, with random weights, ready to be called; a call
-            returns when the outputs are there.
+        load: a network without batch norm, with random weights.
         policy: how long and how often to time.
         begin: called once in the thread that loads and times.
         meter: of energy, where there is one.
@@ -87,6 +101,7 @@ class _Work:
         self.job = Job(units, networks, timing.dtype)
         self.graphs = self.job.graphs
         self.tasks: dict[str, Task] = {}
+        self.inferences: dict[str, int] = {}
         self.energy: dict[str, Energy] = {}
         self.complete = False
         self.started = time.monotonic()
@@ -94,9 +109,11 @@ class _Work:
     def run(self, stopped: Callable[[], bool]) -> Measured:
         in_groups = grouped(self.graphs, self.timing.group_bytes)
         groups = {f"{i + 1}": group for i, group in enumerate(in_groups)}
-        self.session = Session(self._load(reference()), self.timing.policy, self.rng)
+        stroke = self.timing.load(reference(), self.rng).run
+        self.session = Session(stroke, self.timing.policy, self.rng)
         guards = chosen(self.graphs, self.job.names)
-        tasks = [Task(f"sentinel {name}", self._load(self.graphs[name])) for name in guards]
+        loaded = [self.timing.load(self.graphs[name], self.rng).run for name in guards]
+        tasks = [Task(f"sentinel {name}", run) for name, run in zip(guards, loaded, strict=True)]
         self.sentinels = Sentinels(self.session, tasks)
         try:
             for name, group in groups.items():
@@ -114,12 +131,14 @@ class _Work:
         self, name: str, group: list[str], label: str, stopped: Callable[[], bool]
     ) -> None:
         tasks: list[Task] = []
-        for done, model_name in enumerate(group):
+        for model_name in group:
             if stopped():
                 raise InterruptedTimingError
+            loaded = self.timing.load(self.graphs[model_name], self.rng)
             slack = 1.0 if model_name in self.job.names else _UNIT_SLACK
-            tasks.append(Task(model_name, self._load(self.graphs[model_name]), slack))
-            self._tell(done + 1, len(group), f"loading models, {label}")
+            tasks.append(Task(model_name, loaded.run, slack))
+            self.inferences[model_name] = loaded.inferences
+            self._tell(len(tasks), len(group), f"loading models, {label}")
         self.tasks |= {task.name: task for task in tasks}
         self.started = time.monotonic()
         self.session.run(
@@ -135,12 +154,10 @@ class _Work:
         if self.timing.meter is not None:
             self._tell(0, len(group), f"metering energy, {label}")
             runs = {task.name: task.run for task in tasks}
-            self.energy |= metered(runs, self.timing.meter, self.rng, stopped=stopped)
+            found = metered(runs, self.timing.meter, self.rng, stopped=stopped)
+            self.energy |= {of: one.shared(self.inferences[of]) for of, one in found.items()}
         for task in tasks:
             task.run = _released
-
-    def _load(self, graph: Graph) -> Callable[[], object]:
-        return self.timing.load(graph, self.rng)
 
     def _tell(self, done: int, total: int, label: str) -> None:
         eta_s = (time.monotonic() - self.started) * (total - done) / max(done, 1)
@@ -151,7 +168,7 @@ class _Work:
     def result(self) -> Measured:
         """What is known so far; models with few visits are left out."""
         known = {
-            name: self.session.timing(task)
+            name: self.session.timing(task).shared(self.inferences[name])
             for name, task in self.tasks.items()
             if task.visits >= FEWEST_VISITS
         }

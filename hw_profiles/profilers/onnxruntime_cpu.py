@@ -5,7 +5,7 @@ ends with the thread, and so do the flush-to-zero flags that the runtime sets on
 """
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
@@ -17,7 +17,7 @@ from hw_profiles.energy import Meter, rapl
 from hw_profiles.machine import available_bytes
 from hw_profiles.measure import Policy
 from hw_profiles.profilers.base import Measured
-from hw_profiles.profilers.interleaved import Interleaved, Watch
+from hw_profiles.profilers.interleaved import Interleaved, Loaded, Watch
 from hw_profiles.weights import random_params
 from hw_profiles.worklist import Unit
 from search_spaces.ir.graph import Graph
@@ -67,7 +67,7 @@ class OnnxRuntimeCpu:
         return timing.measure(units, networks, seed, watch)
 
 
-def load(graph: Graph, device: DeviceSpec, rng: np.random.Generator) -> Callable[[], object]:
+def load(graph: Graph, device: DeviceSpec, rng: np.random.Generator) -> Loaded:
     """A network with random weights in the runtime, ready to be called.
 
     Args:
@@ -78,7 +78,7 @@ def load(graph: Graph, device: DeviceSpec, rng: np.random.Generator) -> Callable
     from hw_profiles.elsewhere.measure import load as open_model
     from search_spaces.ir.to_onnx import to_bytes
 
-    return open_model(to_bytes(model(graph, rng)), device.threads, device.batch, rng)
+    return Loaded(open_model(to_bytes(model(graph, rng)), device.threads, device.batch, rng))
 
 
 def model(graph: Graph, rng: np.random.Generator) -> "ModelProto":

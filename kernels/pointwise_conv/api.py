@@ -10,7 +10,6 @@ OPERATION = Operation(
     "pointwise_conv",
     {
         "cpu": "kernels.pointwise_conv.cpu",
-        "pallas_gpu": "kernels.pointwise_conv.pallas_gpu",
         "pallas_tpu": "kernels.pointwise_conv.pallas_tpu",
         "reference": "kernels.pointwise_conv.reference",
     },

@@ -72,19 +72,23 @@ def test_nvml_is_read_through_pynvml(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Chip:
-    """A clock and a counter: a watt at rest, and what each run draws."""
+    """A clock and a counter that steps: a watt at rest, and what each run draws."""
 
     name = "fake"
     window_s = 0.05
+    rounds = 3
 
-    def __init__(self) -> None:
-        self.now_s = self.total_j = 0.0
+    def __init__(self, step_s: float = 0.0) -> None:
+        self.now_s = self.total_j = self.said_j = 0.0
+        self.step_s, self.said_s = step_s, 0.0
 
     def clock(self) -> float:
         return self.now_s
 
     def joules(self) -> float:
-        return self.total_j
+        if self.now_s - self.said_s >= self.step_s:
+            self.said_j, self.said_s = self.total_j, self.now_s
+        return self.said_j
 
     def work(self, ms: float, watt: float) -> None:
         self.now_s += ms / 1e3
@@ -103,12 +107,27 @@ def test_energy_of_a_run_is_what_the_meter_counts() -> None:
     assert found["short"].spread_mj == pytest.approx(0.0, abs=1e-9)
 
 
+def test_the_steps_of_a_counter_do_not_matter() -> None:
+    chip = Chip(step_s=0.1)
+    runs = {"one": lambda: chip.work(0.7, 20.0), "other": lambda: chip.work(0.9, 50.0)}
+    found = measure(runs, chip, np.random.default_rng(0), chip.clock)
+    assert found["one"].value_mj == pytest.approx(0.7 * 21)
+    assert found["other"].value_mj == pytest.approx(0.9 * 51)
+
+
+def test_a_counter_that_stands_still_is_not_waited_for() -> None:
+    chip = Chip(step_s=1e9)
+    found = measure({"a": lambda: chip.work(1, 1)}, chip, np.random.default_rng(0), chip.clock)
+    assert found["a"].value_mj == 0.0
+    assert chip.now_s < 10
+
+
 def test_an_interruption_leaves_out_what_is_not_known() -> None:
     chip, calls = Chip(), list[int]()
 
     def stopped() -> bool:
         calls.append(1)
-        return len(calls) > 6
+        return len(calls) > 4
 
     runs = {"a": lambda: chip.work(1, 1), "b": lambda: chip.work(1, 1)}
     assert measure(runs, chip, np.random.default_rng(0), chip.clock, stopped) == {}

@@ -32,24 +32,25 @@ def real() -> dict[str, Launch]:
     return {launch.name: launch for launch in found}
 
 
-def test_a_real_network_is_sixteen_launches() -> None:
+def test_a_real_network_is_twenty_launches() -> None:
     found = real()
     kinds = [launch.kind for launch in found.values()]
-    assert (kinds.count("pallas"), kinds.count("library"), kinds.count("kernel")) == (7, 1, 8)
-    # The stem's projection: 2 images of 8x8 pixels, 8 channels to 8, in bfloat16, with a bias and
-    # two numbers that say what lives.
-    project = found["pallas_call.8"]
-    assert project.matrix_flops == 2 * 128 * 8 * 8
-    assert project.bytes == 2 * (128 * 8 + 8 * 8 + 8 + 128 * 8) + 2 * 4
-    assert (project.blocks, project.threads, project.shared_bytes) == (2, 128, 12288)
-    assert 16 <= project.registers <= 255
-    # Its depthwise convolution: nine taps, on the ordinary cores.
-    depthwise = found["pallas_call.7"]
-    assert (depthwise.matrix_flops, depthwise.vector_flops) == (0, 2 * 128 * 8 * 9)
+    assert (kinds.count("pallas"), kinds.count("library"), kinds.count("kernel")) == (3, 1, 16)
+    # The stem's depthwise convolution: 2 images of 4x4 pixels, 8 channels, nine taps, on the
+    # ordinary cores, in bfloat16, with a bias and two numbers that say what lives.
+    depthwise = found["pallas_call.3"]
+    assert (depthwise.matrix_flops, depthwise.vector_flops) == (0, 2 * 32 * 8 * 9)
+    assert depthwise.bytes == 2 * (32 * 8 + 9 * 8 + 8 + 32 * 8) + 2 * 4
+    assert (depthwise.blocks, depthwise.threads, depthwise.shared_bytes) == (1, 128, 0)
+    assert 16 <= depthwise.registers <= 255
+    # Its projection, 8 channels to 8, is XLA's, with the activation before it.
+    project = found["gemm_fusion_dot"]
+    assert project.matrix_flops == 2 * 32 * 8 * 8
+    assert project.bytes == 2 * (32 * 8 + 8 * 8 + 8 + 32 * 8)
     # cuDNN's 3x3 convolution of one channel; what it launches is not known.
     stem = found["cudnn-conv-bias-activation.3"]
-    assert (stem.matrix_flops, stem.blocks) == (2 * 128 * 8 * 9, 0)
-    assert found["gemm_fusion_dot_general.1"].matrix_flops == 2 * 2 * 24 * 3
+    assert (stem.matrix_flops, stem.blocks) == (2 * 32 * 8 * 9, 0)
+    assert found["gemm_fusion_dot_general.19"].matrix_flops == 2 * 2 * 24 * 3
 
 
 def test_a_launch_of_which_nothing_is_known_is_not_free() -> None:
@@ -125,4 +126,4 @@ def test_more_work_never_takes_less_time() -> None:
 def test_entries_are_those_of_the_launches() -> None:
     entries = list(read_ptxas(read("ptxas")))
     assert all(isinstance(entry, Entry) and entry.spilled_bytes == 0 for entry in entries)
-    assert len(entries) == 15
+    assert len(entries) == 19

@@ -11,8 +11,9 @@ from kernels.depthwise_conv.api import depthwise_conv
 from kernels.pointwise_conv.api import pointwise_conv
 
 TRITON = "__gpu$xla.gpu.triton"
-PLATFORMS = [("cuda", "pallas_gpu", TRITON), ("rocm", "pallas_gpu", TRITON)]
-PLATFORMS += [("tpu", "pallas_tpu", "tpu_custom_call")]
+GPU, TPU = ("pallas_gpu", TRITON), ("pallas_tpu", "tpu_custom_call")
+CASES = [("depthwise_conv", "cuda", *GPU), ("depthwise_conv", "rocm", *GPU)]
+CASES += [(name, "tpu", *TPU) for name in ("depthwise_conv", "pointwise_conv")]
 
 
 # Shapes of the operands and of the result.
@@ -27,8 +28,7 @@ OPERATIONS = {
 
 
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16], ids=["float32", "bfloat16"])
-@pytest.mark.parametrize(("platform", "implementation", "target"), PLATFORMS)
-@pytest.mark.parametrize("operation", OPERATIONS)
+@pytest.mark.parametrize(("operation", "platform", "implementation", "target"), CASES)
 def test_forward_and_both_gradients_are_kernels(operation, platform, implementation, target, dtype):
     call, operands, result = OPERATIONS[operation]
 

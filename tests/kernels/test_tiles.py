@@ -7,15 +7,15 @@ import jax.numpy as jnp
 import pytest
 
 from kernels import aot, tiles, tune
+from kernels.depthwise_conv.api import depthwise_conv
 from kernels.dispatch import interpreted, platform
 from kernels.inventory import specs
-from kernels.pointwise_conv.api import pointwise_conv
 
 # What `ptxas -v` says of a module with two kernels.
 
 
 def entries():
-    for operation in aot.PALLAS_OPERATIONS:
+    for operation in aot.PALLAS_OPERATIONS["tpu"]:
         document = json.loads(files(f"kernels.{operation}").joinpath("tiles.json").read_text())
         for implementation, kinds in document.items():
             for kind, entry in kinds.items():
@@ -24,7 +24,7 @@ def entries():
 
 @pytest.mark.parametrize(("operation", "implementation", "kind", "entry"), [*entries()])
 def test_every_entry_has_all_sizes_and_tells_when_and_how(operation, implementation, kind, entry):
-    assert set(entry["sizes"]) == set(next(tune.candidates(operation, implementation)))
+    assert set(entry["sizes"]) == set(tune.groups(operation, implementation)[0][0])
     assert re.match(
         r"2\d{3}-\d\d-\d\d, (compiler estimate|timed on|chosen by hand)", entry["found"]
     )
@@ -34,23 +34,24 @@ def test_every_entry_has_all_sizes_and_tells_when_and_how(operation, implementat
 
 def test_an_unknown_device_takes_those_for_any():
     with platform("gpu", "sm_12345"):
-        found = tiles.tiles("pointwise_conv", "pallas_gpu")
+        found = tiles.tiles("depthwise_conv", "pallas_gpu")
     with platform("gpu"):
-        assert found == tiles.tiles("pointwise_conv", "pallas_gpu")
+        assert found == tiles.tiles("depthwise_conv", "pallas_gpu")
 
 
-@pytest.mark.parametrize("rows", [16, 64])
-def test_sizes_reach_the_kernel(rows):
-    sizes = {"rows": rows, "columns": 16, "depth": 16, "gradient_rows": 16, "warps": 4}
+@pytest.mark.parametrize("spans", [16, 64])
+def test_sizes_reach_the_kernel(spans):
+    with platform("gpu"):
+        sizes = {**tiles.tiles("depthwise_conv", "pallas_gpu"), "spans": spans, "channels": 8}
 
     def run(x, weight):
         with interpreted(), tiles.use(sizes):
-            return pointwise_conv(x, weight, implementation="pallas_gpu")
+            return depthwise_conv(x, weight, 1, 0, implementation="pallas_gpu")
 
-    x, weight = jnp.ones((40, 8)), jnp.ones((8, 8))
+    x, weight = jnp.ones((2, 5, 5, 8)), jnp.ones((3, 3, 8))
     jaxpr = str(jax.make_jaxpr(run)(x, weight))
-    assert f"float32[{rows},16]" in jaxpr or f"f32[{rows},16]" in jaxpr
-    assert jnp.all(run(x, weight) == 8)
+    assert f"float32[{spans},8]" in jaxpr or f"f32[{spans},8]" in jaxpr
+    assert jnp.all(run(x, weight) == 9)
 
 
 def test_all_kernels_of_a_shape_are_compiled():

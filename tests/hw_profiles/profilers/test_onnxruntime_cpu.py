@@ -49,7 +49,7 @@ def test_on_a_device_in_8_bits_chains_and_networks_are_quantised() -> None:
         borders = [node for node in graph.nodes if node.op in ("identity", "global_pool")]
         assert borders
         assert {node.out.dtype for node in borders if node.name != "post_x0"} == {DType.UINT8}
-    load(job.graphs["network0"], INT8, rng)()
+    load(job.graphs["network0"], INT8, rng).run()
 
 
 @pytest.mark.parametrize("dtype", ["float32", "int8"])
@@ -129,7 +129,7 @@ def test_groups_fit_memory_and_hold_every_model() -> None:
 class Steady:
     """A meter of a chip that draws ten watts, whatever it does."""
 
-    name, window_s = "fake", 0.002
+    name, window_s, rounds = "fake", 0.002, 3
 
     def joules(self) -> float:
         return 10.0 * time.perf_counter()
