@@ -5,6 +5,7 @@ stages left there. A run that was killed goes on with the first stage that is no
 where it stopped, and ends in the same result.
 """
 
+import json
 import time
 from collections.abc import Callable
 from decimal import Decimal
@@ -18,6 +19,8 @@ from nas.config.schema import Experiment
 from nas.deploy import export_trial
 from nas.distributed import evaluator_pool
 from nas.explore import Explorer
+from nas.export.checked import CARD_FILE
+from nas.labelled import no_better_than_guessing
 from nas.log import Log
 from nas.plan import proxy_hours, untrained, untrained_words
 from nas.results.run import open_run
@@ -135,7 +138,10 @@ class Controller:
                 sources = {"accuracy": "measured", **self.bench.costs.sources()}
                 self.store.append(Batch("label", part, columns, sources))
                 self.log.progress("evaluate sub-networks", first + len(part), len(archs))
-        return {"sub-networks": len(archs)}
+        best = float(np.max(self.store.trials("label")["accuracy"].to_numpy()))
+        if warning := no_better_than_guessing(best, self.bench.data.validation.labels):
+            self.log(warning)
+        return {"sub-networks": len(archs), "best accuracy": round(best, 4)}
 
     def fit(self) -> dict[str, Any]:
         """Fit the accuracy predictor, and test it on networks that it has not seen."""
@@ -197,7 +203,9 @@ class Controller:
                     f"export: {report.model}, within {error:.1e} of JAX, right on "
                     f"{accuracy.value:.2%} of the test images (JAX {accuracy.reference:.2%})"
                 )
-                accuracies[str(trial)] = accuracy.value
+            # Of one that was written before the run was stopped, too.
+            card = json.loads((folder / CARD_FILE).read_text())
+            accuracies[str(trial)] = card["test_accuracy"]["value"]
         return {"test_accuracy": accuracies}
 
     def report(self) -> None:

@@ -11,6 +11,9 @@ from hw_profiles.block_memory import BlockMemory
 from hw_profiles.device import DeviceSpec, elsewhere_command
 from hw_profiles.estimate import BoundTable, places
 from hw_profiles.joint import JointCost
+from hw_profiles.mcu.memory import planned
+from hw_profiles.table import LatencyTable
+from hw_profiles.worklist import blocks_on
 from nas.objectives import MEMORY, Constraint, Objective
 from search_spaces.errors import InputError
 from search_spaces.ir.blocks import BlockMap
@@ -55,6 +58,36 @@ class Costs:
             for device, known in (memory or {}).items()
             for metric in MEMORY
         }
+
+    @classmethod
+    def of(
+        cls,
+        blocks: BlockMap,
+        devices: Mapping[str, DeviceSpec],
+        tables: Mapping[str, LatencyTable],
+        allow_interpolation: bool = False,
+    ) -> "Costs":
+        """Costs by what is known of devices.
+
+        Args:
+            blocks: of the space, without patches.
+            devices: by name.
+            tables: of each of them.
+            allow_interpolation: whether blocks that were not measured are estimated.
+        """
+        space = blocks.space
+        own = {name: blocks_on(device, blocks) for name, device in devices.items()}
+        bound = {name: t.bind(space, own[name], allow_interpolation) for name, t in tables.items()}
+        energy = {name: table.bind_energy(space, own[name]) for name, table in tables.items()}
+        metered = {name: item for name, item in energy.items() if item}
+        controllers = [name for name, device in devices.items() if device.kind == "mcu"]
+        made = planned(own[controllers[0]]) if controllers else None
+        memory = {
+            name: made if name in controllers else table.bind_memory(own[name])
+            for name, table in tables.items()
+        }
+        known = {name: item for name, item in memory.items() if item is not None}
+        return cls(blocks, bound, metered, known)
 
     @cached_property
     def _joint(self) -> list[tuple[list[str], JointCost]]:

@@ -81,15 +81,20 @@ def export_trial(
         graph=folded,
         params=params,
         origin=_origin(bench, arch),
-        preprocessing=Preprocessing(
-            tuple(map(float, bench.data.mean)), tuple(map(float, bench.data.std))
-        ),
+        preprocessing=_preprocessing(bench),
         classes=bench.data.classes,
         metrics=_metrics(table.loc[[trial]]),
         latency=_latency(bench, graph, target),
     )
     folder = folder or results.folder / "exports" / str(trial) / target
     return write(network, folder, samples=samples, reference=forward)
+
+
+def _preprocessing(bench: Workbench) -> Preprocessing:
+    data = bench.data
+    shape = dict(zip(("height", "width", "channels"), data.input_shape, strict=True))
+    mean, std = (tuple(map(float, figures)) for figures in (data.mean, data.std))
+    return Preprocessing(mean, std, {**bench.experiment.data.reading(), **shape})
 
 
 def _origin(bench: Workbench, arch: Arch) -> Origin:

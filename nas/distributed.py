@@ -157,13 +157,21 @@ def _ray(workers: int) -> Iterator[Any]:
         warnings.filterwarnings(
             "ignore", message=r"os\.fork\(\) was called", category=RuntimeWarning
         )
-        ray.init(
-            address="local",
-            num_cpus=workers,
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-        )
+        try:
+            ray.init(
+                address="local",
+                num_cpus=workers,
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+            )
+        # A bare one is what Ray raises on a machine that is too busy for it.
+        except Exception as error:
+            ray.shutdown()
+            raise RunError(
+                f"the workers did not start: {error}; continue with --resume when the machine is "
+                "less busy, or without --workers"
+            ) from error
     try:
         yield ray
     finally:
@@ -191,5 +199,11 @@ def _batches(archs: Archs, size: int) -> list[Int[np.ndarray, "_ k"]]:
 
 
 def _joined(parts: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    columns = parts[0] if parts else {}
-    return {name: np.concatenate([part[name] for part in parts]) for name in columns}
+    """All columns of all parts; NaN where a part lacks one, as parts of a user's evaluator may."""
+    names = dict.fromkeys(name for part in parts for name in part)
+    return {name: np.concatenate([_column(part, name) for part in parts]) for name in names}
+
+
+def _column(part: dict[str, np.ndarray], name: str) -> np.ndarray:
+    rows = len(next(iter(part.values())))
+    return part[name] if name in part else np.full(rows, np.nan)

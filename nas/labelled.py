@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float64
+from jaxtyping import Float64, Int
 
 from hw_profiles.latencies import read_frame
 from nas.config.direct import DirectExperiment
@@ -56,6 +56,25 @@ def of_run(run: Path, metric: str) -> Labelled:
     if metric not in columns:
         raise InputError(f"--metric: {run} has no {metric!r}; {hint(metric, columns)}")
     return _known(results.space, np.array(trials["arch"].tolist(), int), columns[metric])
+
+
+def no_better_than_guessing(best: float, labels: Int[np.ndarray, " n"]) -> str | None:
+    """What to say where even the best sub-network may have learned nothing.
+
+    Args:
+        best: its share of right answers.
+        labels: of the images that it was asked about.
+    """
+    guessed = np.bincount(labels).max() / len(labels)
+    # Two standard errors: what a network that knows nothing may reach by luck.
+    if best > guessed + 2 * np.sqrt(guessed * (1 - guessed) / len(labels)):
+        return None
+    return (
+        f"the best sub-network is right on {best:.1%} of the validation images, and naming the "
+        f"most frequent class alone on {guessed:.1%}: the super-network has learned next to "
+        "nothing; it may need more supernet.epochs, a smaller supernet.batch, or labels that fit "
+        "the images"
+    )
 
 
 def of_file(space: SearchSpace, file: Path, metric: str) -> Labelled:

@@ -14,11 +14,8 @@ import jax
 import numpy as np
 
 from hw_profiles import table
-from hw_profiles.block_memory import BlockMemory
 from hw_profiles.device import DeviceSpec, load_device
-from hw_profiles.mcu.memory import planned
 from hw_profiles.table import LatencyTable
-from hw_profiles.worklist import blocks_on
 from nas.config.schema import Experiment
 from nas.costs import Costs
 from nas.data.augment import normalise
@@ -27,17 +24,16 @@ from nas.data.registry import load as load_data
 from nas.supernet.checkpoint import Checkpoints
 from nas.supernet.evaluate import SupernetEvaluator
 from nas.supernet.executors import Executors, Params
-from nas.supernet.train import Trainer
 from predictors import registry
 from predictors.base import Predictor
 from search_spaces.errors import InputError
-from search_spaces.ir.blocks import BlockMap
 from search_spaces.ir.elastic import cut
 from search_spaces.ir.graph import Graph
 from search_spaces.ir.passes import fold_batchnorm, fold_params
 from search_spaces.space import SearchSpace
 
 if TYPE_CHECKING:
+    from nas.supernet.train import Trainer
     from predictors.zero_cost import ZeroCost
 
 # Training images that untrained networks are judged on.
@@ -90,31 +86,14 @@ class Workbench:
     @cached_property
     def costs(self) -> Costs:
         """Costs of populations on all devices."""
-        plain = self.executors.blocks
-        blocks = {name: blocks_on(device, plain) for name, device in self.devices.items()}
         allow = self.experiment.allow_interpolation
-        bound = {
-            name: item.bind(self.space, blocks[name], allow) for name, item in self.tables.items()
-        }
-        energy = {
-            name: item.bind_energy(self.space, blocks[name]) for name, item in self.tables.items()
-        }
-        metered = {name: item for name, item in energy.items() if item}
-        return Costs(plain, bound, metered, self._memory(blocks))
-
-    def _memory(self, blocks: Mapping[str, BlockMap]) -> dict[str, BlockMemory]:
-        """RAM and flash by device: planned for microcontrollers, else as their tables have it."""
-        controllers = [name for name, device in self.devices.items() if device.kind == "mcu"]
-        made = planned(blocks[controllers[0]]) if controllers else None
-        known = {
-            name: made if name in controllers else item.bind_memory(blocks[name])
-            for name, item in self.tables.items()
-        }
-        return {name: memory for name, memory in known.items() if memory is not None}
+        return Costs.of(self.executors.blocks, self.devices, self.tables, allow)
 
     @cached_property
-    def trainer(self) -> Trainer:
+    def trainer(self) -> "Trainer":
         """The training of the super-network."""
+        from nas.supernet.train import Trainer
+
         return Trainer(self.experiment, self.data, self.executors)
 
     @cached_property

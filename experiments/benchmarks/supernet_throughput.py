@@ -212,7 +212,7 @@ class Bench:
         torch.backends.cudnn.benchmark = True
         # As XLA multiplies by default.
         torch.set_float32_matmul_precision("high")
-        net = TorchSupernet(params, config.label_smoothing, config.ema, device)
+        net = TorchSupernet(params, config.label_smoothing, self.trainer.ema, device)
 
         def tensor(images: np.ndarray) -> torch.Tensor:
             return torch.tensor(images.transpose(0, 3, 1, 2), device=device).contiguous(

@@ -22,13 +22,14 @@ def check(file: File, overrides: Overrides = None, as_json: AsJson = False) -> N
     from dataclasses import asdict
 
     from nas.config import DirectExperiment, load_any, located, to_yaml
-    from nas.plan import plan
 
     experiment = load_any(file, overrides or ())
     if isinstance(experiment, DirectExperiment):
         with located(file, overrides or ()):
             _check_own(experiment, as_json)
         return
+    from nas.plan import plan
+
     with located(file, overrides or ()):
         planned = plan(experiment)
     if as_json:

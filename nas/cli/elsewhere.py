@@ -22,8 +22,9 @@ def export_worklist(
     again: bool,
     blocks: bool,
     as_json: bool,
+    named: str,
 ) -> None:
-    """Write the worklist, and tell what to do with it."""
+    """Write the worklist, and tell what to do with it; `named` is how the user named the space."""
     from hw_profiles.elsewhere.worklist import export_worklist as write
 
     done = write(space, device, file, archs=archs, seed=seed, only_missing=not again, blocks=blocks)
@@ -37,7 +38,7 @@ def export_worklist(
         f"onnxruntime there:\n"
         f"  python3 -m zipfile -e {done.path.name} . && python3 {done.folder}/measure.py\n"
         f"Then here, with {done.folder}/results.jsonl:\n"
-        f"  nas profile SPACE --device {device.id} --import-results results.jsonl"
+        f"  nas profile {named} --device {device.id} --import-results results.jsonl"
     )
 
 

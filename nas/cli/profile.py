@@ -1,5 +1,6 @@
 """`nas profile`: measure what a space needs on a device, and check the table."""
 
+import shlex
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -107,8 +108,9 @@ def profile(
             from nas.few_shot import wanted
 
             archs = wanted(searched, spec, others, few, seed)
+        named = shlex.join([space, *(word for one in overrides or () for word in ("--set", one))])
         elsewhere.export_worklist(
-            searched, spec, export_worklist, archs, seed, again, not few, as_json
+            searched, spec, export_worklist, archs, seed, again, not few, as_json, named
         )
         return
     if import_results is not None:

@@ -77,8 +77,12 @@ class SupernetConfig(BaseModel):
         default=True, description="Smaller sub-networks learn from the largest one."
     )
     random_subnets: int = Field(default=2, ge=0, le=100, description="Random sub-networks a step.")
-    ema: float = Field(
-        default=0.999, ge=0, lt=1, description="Decay of the averaged weights; 0 is off."
+    ema: float | None = Field(
+        default=None,
+        ge=0,
+        lt=1,
+        description="What a step leaves of the averaged weights; 0 is off. Left out: 0.999, or "
+        "less where the average would reach back beyond the last eighth of the training.",
     )
 
     @model_validator(mode="after")

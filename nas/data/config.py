@@ -1,7 +1,7 @@
 """The `data:` part of an experiment, one small model a loader. Imports nothing heavy."""
 
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
@@ -41,6 +41,10 @@ class _Loader(BaseModel):
         description="Share of the training images that search and predictors are judged on.",
     )
     augment: AugmentConfig = AugmentConfig()
+
+    def reading(self) -> dict[str, Any]:
+        """The settings by which a file becomes an image, with the loader's name as `type`."""
+        return self.model_dump(mode="json", exclude={"path", "validation", "augment"})
 
 
 class DigitsConfig(_Loader):

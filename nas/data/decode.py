@@ -12,11 +12,21 @@ from typing import TypeVar
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 
 from search_spaces.errors import InputError
 
 _FORMATS = ("PNG", "JPEG")
+# By the number that a camera leaves for how it was held: what puts the picture upright.
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 _GRAY = frozenset({"1", "L", "LA"})
 _CHUNK = 256  # images a task: enough that handing out tasks costs nothing
 # What Pillow raises on damaged bytes depends on where the damage is.
@@ -40,7 +50,7 @@ def decode(
     size: int | None = None,
     size_fix: str,
 ) -> UInt8[np.ndarray, "n h w c"]:
-    """Decode images in threads (Pillow holds no lock while it decodes).
+    """Decode images, upright, in threads (Pillow holds no lock while it decodes).
 
     Args:
         sources: files, or their bytes; at least one.
@@ -91,7 +101,7 @@ def header_size(path: Path) -> tuple[int, int]:
 
 def _size(source: bytes | Path) -> tuple[int, int]:
     with _open(source) as image:
-        return image.size
+        return _turned(image).size
 
 
 def _pixels(source: bytes | Path, mode: str, size: int | None, only_gray: bool) -> np.ndarray:
@@ -103,11 +113,22 @@ def _pixels(source: bytes | Path, mode: str, size: int | None, only_gray: bool) 
                 "is in colour while the first image is grayscale; all must be alike: set "
                 "data.channels to 1 or 3 to convert them"
             )
-        converted = image if image.mode == mode else image.convert(mode)
+        upright = _turned(image)
+        converted = upright if upright.mode == mode else upright.convert(mode)
         if size is not None:
             converted = ImageOps.fit(converted, (size, size), Image.Resampling.BILINEAR)
         pixels = np.asarray(converted)
     return pixels.reshape(*pixels.shape[:2], -1)
+
+
+def _turned(image: Image.Image) -> Image.Image:
+    """The picture upright, as viewers show it."""
+    try:
+        turn = _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+    # A damaged note beside a picture is no damage to the picture.
+    except _CORRUPT:
+        turn = None
+    return image if turn is None else image.transpose(turn)
 
 
 def _is_gray(source: bytes | Path) -> bool:

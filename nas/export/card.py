@@ -61,7 +61,7 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class Preprocessing:
-    """From an image file's bytes to the network's input.
+    """From an example of the data to the network's input.
 
     Bytes are divided by 255, the mean is taken off and the rest divided by the deviation, per
     channel; the image is resized to the network's resolution before or after (it comes to the
@@ -70,10 +70,13 @@ class Preprocessing:
     Args:
         mean: per channel, on the 0..1 scale.
         std: per channel, on the 0..1 scale.
+        data: how a file becomes an image of bytes: the loader, its settings, and the image's
+            height, width and channels.
     """
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    data: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,6 +200,7 @@ def _space(origin: Origin) -> dict[str, Any]:
 def _preprocessing(network: Network) -> dict[str, Any]:
     (height, width, _) = network.image[1].shape
     return {
+        "data": dict(network.preprocessing.data),
         "resize": {"height": height, "width": width, "method": RESIZE},
         "divide_by": 255,
         "mean": list(network.preprocessing.mean),

@@ -13,7 +13,8 @@ from nas.config.loader import parse
 from nas.config.schema import Experiment
 from nas.objectives import METRICS, to_G
 from nas.pareto import nondominated
-from nas.results.where import mask, number_column
+from nas.results.other_devices import with_other_devices
+from nas.results.where import columns_in, mask, number_column
 from nas.store import CONFIG, ENVIRONMENT, RESOLVED, is_run, read_trials, stage_facts
 from search_spaces.errors import InputError
 from search_spaces.space import SearchSpace
@@ -109,7 +110,8 @@ class Results:
 
         Args:
             columns: what they compete in; the run's objectives by default. Accuracy counts upwards,
-                all else downwards, unless the run's objectives say otherwise.
+                all else downwards, unless the run's objectives say otherwise. `latency_ms@DEVICE`
+                of a device that the run does not have is estimated by that device's table.
             where: only networks that meet it: `latency_ms@cpu < 20 and macs < 1e6`.
             stage: `search` has estimates of all networks, `front` measurements of a few.
             feasible: only networks that meet the run's constraints; those with a probability by
@@ -119,11 +121,13 @@ class Results:
             `trials(stage)` of these networks with their `choices`, best in the first column first.
 
         Raises:
-            InputError: a column that there isn't, or a condition that can't be read.
+            InputError: a column that there isn't, a condition that can't be read, or a device whose
+                table does not cover the run's space.
         """
-        table = self._trials(stage)
-        numbers = numeric(table)
         columns = columns or tuple(objective.column for objective in self.config.objectives)
+        asked = (*columns, *(columns_in(where) if where else ()))
+        table = with_other_devices(self, self._trials(stage), asked)
+        numbers = numeric(table)
         F = np.stack(
             [number_column(name, numbers, "pareto") * -self._sign(name) for name in columns], axis=1
         )
@@ -200,6 +204,11 @@ class Results:
 
     def _trials(self, stage: str) -> "DataFrame":
         table = self.trials(stage)
+        if table.empty and stage != "search" and isinstance(self.config, DirectExperiment):
+            raise InputError(
+                f"{self.folder}: nothing is estimated where an evaluator of one's own measures, so "
+                f"there is no {stage} stage: all is in its search stage"
+            )
         if table.empty:
             raise InputError(f"{self.folder}: the run has no trials of its {stage} stage (yet)")
         return table

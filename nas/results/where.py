@@ -58,6 +58,17 @@ def mask(where: str, columns: Columns) -> Bool[np.ndarray, " n"]:
     return _Parser(where, columns).parse()
 
 
+def columns_in(where: str) -> list[str]:
+    """The columns that a condition names.
+
+    Example:
+        >>> columns_in("latency_ms@cpu < 20 and (macs < 1e6 or params <= 5000)")
+        ['latency_ms@cpu', 'macs', 'params']
+    """
+    names = [text for kind, text, _ in _tokens(where) if kind == "name"]
+    return [name for name in names if name not in ("and", "or")]
+
+
 class _Parser:
     def __init__(self, where: str, columns: Columns) -> None:
         self._where = where

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import orbax.checkpoint as ocp
 
 from search_spaces.errors import RunError
 
@@ -30,6 +29,8 @@ class Checkpoints:
 
     def save(self, epoch: int, state: State) -> None:
         """Write the state after an epoch: orbax writes aside and renames, so it is whole or not."""
+        import orbax.checkpoint as ocp
+
         with ocp.StandardCheckpointer() as writer:
             writer.save(self.folder / str(epoch), state, force=True)
         for old in self.epochs()[:-2]:
@@ -44,6 +45,8 @@ class Checkpoints:
         epochs = self.epochs()
         if not epochs:
             return start
+        import orbax.checkpoint as ocp
+
         like = jax.tree.map(ocp.utils.to_shape_dtype_struct, start)
         newest = self.folder / str(epochs[-1])
         try:

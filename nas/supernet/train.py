@@ -33,6 +33,9 @@ Gradients = tuple[tuple[Float[Array, ""], Logits], Params]
 Progress = Callable[[int, int, str], None]
 _ORDER, _ARCHS = 1, 2
 _CHECKPOINT_S = 10.0
+# What the average of the weights reaches back over where the experiment does not say it: steps, and
+# at most this share of the training. A longer one still holds the fresh weights at its end.
+_AVERAGED_STEPS, _AVERAGED_SHARE = 1000, 1 / 8
 
 
 class Trainer:
@@ -54,6 +57,7 @@ class Trainer:
         batch = min(self.config.batch, len(data.train.labels))
         self.steps = len(data.train.labels) // batch
         self.elastic = executors.elastic
+        self.ema = _decay(self.config, self.steps)
         self.optimiser = _optimiser(self.config, self.steps)
         self.prepare = jax.jit(self._prepare, static_argnums=2)
         self.extreme = cache(self._extreme)
@@ -176,7 +180,7 @@ class Trainer:
         with jax.numpy_dtype_promotion("standard"):
             updates, optimiser = self.optimiser.update(total, state["optimiser"], state["params"])
         params = optax.apply_updates(state["params"], updates)
-        decay = jnp.float32(self.config.ema)
+        decay = jnp.float32(self.ema)
         average = jax.tree.map(
             lambda old, new: old * decay + new * (1 - decay), state["average"], params
         )
@@ -198,6 +202,13 @@ def gradients(forward: Callable[[Params], Logits], params: Params, targets: Logi
         return jnp.mean(optax.softmax_cross_entropy(logits, targets)), logits
 
     return jax.value_and_grad(loss, has_aux=True)(params)
+
+
+def _decay(config: SupernetConfig, steps: int) -> float:
+    """What a step leaves of the averaged weights; 0 is off."""
+    if config.ema is not None:
+        return config.ema
+    return 1 - 1 / min(_AVERAGED_STEPS, max(1, _AVERAGED_SHARE * config.epochs * steps))
 
 
 def _optimiser(config: SupernetConfig, steps: int) -> optax.GradientTransformation:

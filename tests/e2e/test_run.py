@@ -75,10 +75,24 @@ def test_a_run_ends_in_a_front_and_a_checked_onnx_file(finished):
     [model] = finished.glob("exports/*/onnx/model.onnx")
     card = json.loads((model.parent / "card.json").read_text())
     assert card["numerics"]["max_relative_error"] <= 1e-4
+    image = {"height": 8, "width": 8, "channels": 1}
+    assert card["input"]["preprocessing"]["data"] == {"type": "digits", **image}
     session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
     image = session.get_inputs()[0]
     images = np.zeros((3, *image.shape[1:]), np.float32)
     assert np.asarray(session.run(None, {image.name: images})[0]).shape == (3, 10)
+
+
+def test_a_file_that_was_exported_before_the_run_was_stopped_counts(nas, experiment, finished):
+    folder = finished.parent / "exported_before"
+    shutil.copytree(finished, folder)
+    stages = [folder / "stages" / f"{name}.json" for name in ("export", "report")]
+    before = json.loads(stages[0].read_text())
+    for stage in stages:
+        stage.unlink()
+    done = nas("run", experiment, "--folder", folder, "--resume")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(stages[0].read_text())["test_accuracy"] == before["test_accuracy"] != {}
 
 
 def test_results_of_a_run(nas, finished):

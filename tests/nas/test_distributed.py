@@ -81,6 +81,37 @@ def test_networks_are_handed_over_in_batches_and_come_back_in_order(tmp_path):
     assert columns["batch"].tolist() == [10 * (i // 5) for i in range(43)]
 
 
+def test_workers_that_do_not_start_are_told(monkeypatch):
+    ray = pytest.importorskip("ray")
+
+    def late(**_):
+        raise Exception("The current node timed out during startup.")  # as Ray does
+
+    monkeypatch.setattr(ray, "init", late)
+    with (
+        pytest.raises(RunError, match=r"did not start: .* timed out .*; continue with --resume"),
+        evaluator_pool(lambda _: _Uneven(), None, 1, batch=1),
+    ):
+        pass
+
+
+class _Uneven:
+    """Tells more of some networks than of others."""
+
+    def evaluate(self, archs):
+        columns = {"sum": archs.sum(1).astype(float)}
+        return columns | ({"more": np.ones(len(archs))} if archs[0, 0] % 2 else {})
+
+
+def test_columns_that_only_some_batches_have_are_kept():
+    archs = np.arange(8)[:, None]
+    with evaluator_pool(lambda _: _Uneven(), None, 0, batch=1) as pool:
+        for rows in (archs, archs[::-1]):
+            found = pool.evaluate(rows)
+            np.testing.assert_array_equal(found["sum"], rows[:, 0])
+            np.testing.assert_array_equal(np.isnan(found["more"]), rows[:, 0] % 2 == 0)
+
+
 @pytest.mark.parametrize(("workers", "batch"), [(-1, 8), (2, 0)])
 def test_a_senseless_number_of_workers_is_refused(workers, batch):
     with (

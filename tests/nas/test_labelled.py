@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from nas.labelled import encoded, of_file
+from nas.labelled import encoded, no_better_than_guessing, of_file
 from nas.testing.predictor_suite import SPACE
 from search_spaces.choices import Choices
 from search_spaces.errors import InputError
@@ -11,6 +11,21 @@ _SPACE = Choices(
     {"depth": (1, 2), "kernel": ("3", "5"), "second": (8, 16), "size": (32,)},
     {"second": {"depth": (2,)}},
 )
+
+
+@pytest.mark.parametrize(("best", "told"), [(0.13, True), (0.14, False), (0.05, True)])
+def test_what_learned_nothing_is_told(best, told):
+    """270 images of ten classes: by luck up to .1365."""
+    warning = no_better_than_guessing(best, np.arange(270) % 10)
+    assert (warning is not None) == told
+    if warning:
+        assert f"right on {best:.1%} of the validation images" in warning
+        assert "on 10.0%: the super-network has learned next to nothing" in warning
+
+
+def test_the_most_frequent_class_counts():
+    assert no_better_than_guessing(0.8, np.repeat([0, 1], [80, 20])) is not None
+    assert no_better_than_guessing(0.9, np.repeat([0, 1], [80, 20])) is None
 
 
 def test_what_is_decoded_is_read_back(tmp_path):

@@ -34,3 +34,19 @@ def test_search_spaces_and_experiment_files_need_no_jax() -> None:
     code += f"; print([name for name in {HEAVY} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+def test_a_file_whose_evaluator_is_ones_own_is_checked_without_jax() -> None:
+    code = "import sys, nas.cli\n"
+    code += "try: nas.cli.main(['check', 'experiments/own_training.yaml'])\n"
+    code += "except SystemExit as stopped: code = stopped.code\n"
+    code += f"print(code, [name for name in {HEAVY} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "0 []"
+
+
+def test_a_run_is_read_without_what_trains_it() -> None:
+    code = "import sys, nas.workbench"
+    code += "; print([name for name in ('orbax', 'optax', 'ray') if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"

@@ -19,6 +19,12 @@ def test_home_is_expanded(monkeypatch):
     assert config.path == Path("/somewhere/data")
 
 
+def test_how_a_file_is_read_is_told_without_where_it_lies():
+    keys = {"type": "image_folder", "path": "/tmp", "size": 32, "augment": {"flip": True}}
+    config = ADAPTER.validate_python(keys)
+    assert config.reading() == {"type": "image_folder", "size": 32, "channels": None}
+
+
 def test_unknown_home_is_an_error_of_the_path():
     with pytest.raises(ValidationError, match="no such home folder"):
         ADAPTER.validate_python({"type": "cifar10", "path": "~no-such-user-here/data"})

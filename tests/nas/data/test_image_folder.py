@@ -100,6 +100,37 @@ def test_size_scales_and_crops_the_centre(folder, read):
     assert dataset.load_test().images.min() > 100
 
 
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("kind", ["jpg", "png"])
+def test_photographs_are_upright_however_the_camera_was_held(tmp_path, read, orientation, kind):
+    for name in "ab":
+        for i in range(4):
+            upright = picture(0, 6, 4)
+            upright[: i + 1] = 200
+            write(tmp_path / "train" / name / f"{i}.png", upright)
+    dark = np.arange(24, dtype=np.uint8).reshape(6, 4) * 8
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    # Viewers turn what is stored; so what is stored is turned the other way.
+    stored = {
+        1: dark, 2: dark[:, ::-1], 3: dark[::-1, ::-1], 4: dark[::-1], 5: dark.T,
+        6: np.rot90(dark), 7: dark[::-1, ::-1].T, 8: np.rot90(dark, -1),
+    }[orientation]  # fmt: skip
+    path = tmp_path / "test" / "a" / f"turned.{kind}"
+    path.parent.mkdir(parents=True)
+    Image.fromarray(np.ascontiguousarray(stored)).save(path, exif=exif, quality=100)
+    test = read(type="image_folder", path=tmp_path).load_test()
+    np.testing.assert_allclose(test.images[0, ..., 0], dark, atol=6)
+
+
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF data:UserWarning")
+def test_a_damaged_note_of_the_camera_is_passed_over(folder, read):
+    Image.fromarray(picture(7, 6, 4, 3)).save(
+        folder / "train" / "cat" / "0.jpg", exif=b"Exif\0\0MM\0*\0\0\0\x08\xff\xff\x01"
+    )
+    assert len(read(type="image_folder", path=folder).train) > 0
+
+
 def test_sizes_that_differ(folder, problem):
     write(folder / "train" / "dog" / "3.png", picture(0, 7, 4, 3))
     line = problem(type="image_folder", path=folder)

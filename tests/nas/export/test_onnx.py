@@ -51,7 +51,7 @@ def network() -> Network:
         Metric("test_accuracy", 0.91, "measured"),
         Metric("latency_ms@cpu", 0.8, "interpolated", 0.02),
     )
-    preprocessing = Preprocessing(mean=(0.25, 0.5), std=(0.125, 1.0))
+    preprocessing = Preprocessing((0.25, 0.5), (0.125, 1.0), {"type": "npz", "height": 9})
     return Network(graph, params, origin, preprocessing, ("a", "b", "c"), metrics, {"cpu": LATENCY})
 
 
@@ -130,6 +130,7 @@ def test_the_file_carries_its_origin(exported, network):
     assert json.loads(found["space"])["name"] == "mobilenet_v3"
     assert json.loads(found["classes"]) == ["a", "b", "c"]
     assert json.loads(found["preprocessing"]) == {
+        "data": {"type": "npz", "height": 9},
         "resize": {"height": 8, "width": 6, "method": "antialiased bilinear"},
         "divide_by": 255,
         "mean": [0.25, 0.5],
