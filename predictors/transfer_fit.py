@@ -16,6 +16,8 @@ from predictors.transfer_settings import Setting, settings
 
 # Variance of the free constant, in squares of the median latency.
 _CONSTANT = 100.0
+# So many networks are estimated at a time, so that a setting's arrays stay in the cache.
+_TOGETHER = 1024
 # Settings that count for less than this are left out of estimates.
 _LEAST_WEIGHT = 1e-3
 # Labels are intervals where they are multiples of a power of ten above this share of their median.
@@ -59,6 +61,11 @@ class Transferred:
 
     def predict(self, rows: Int[np.ndarray, " n"]) -> Prediction:
         """Latency in ms of networks of the pool, and its calibrated spread."""
+        starts = range(_TOGETHER, len(rows), _TOGETHER)
+        parts = [self._predict(some) for some in np.split(rows, list(starts))]
+        return Prediction(*(np.concatenate(both) for both in zip(*parts, strict=True)))
+
+    def _predict(self, rows: Int[np.ndarray, " n"]) -> tuple[np.ndarray, np.ndarray]:
         means, variances = [], []
         center = float(np.median(self.latency_ms))
         cross, own = Products(rows, self.rows), Products(rows, rows, diagonal=True)
@@ -75,7 +82,7 @@ class Transferred:
             means.append(both[0])
             variances.append(both[1] + self.grain_ms**2 / 12)
         mean, variance = gp_mixture.pooled(self.weight, np.array(means), np.array(variances))
-        return Prediction(mean, self.factor * np.sqrt(variance))
+        return mean, self.factor * np.sqrt(variance)
 
     @property
     def doubts(self) -> tuple[str, ...]:
