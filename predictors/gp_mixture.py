@@ -129,11 +129,12 @@ def left_out_weights(
     square = np.square(labels - evidence.left_out_mean) / variance
     told = log_density - 0.5 * (square + np.log(2 * np.pi * variance))
     log_weight = np.log(np.maximum(weight, 1e-300))[:, None] - told
-    return np.exp(log_weight - logsumexp(log_weight, axis=0)[None, :])
+    total: Any = logsumexp(log_weight, axis=0)
+    return np.exp(log_weight - total[None, :])
 
 
 def pooled(
-    weight: Float64[np.ndarray, "g #n"],
+    weight: Float64[np.ndarray, "g _"],
     mean: Float64[np.ndarray, "g n"],
     variance: Float64[np.ndarray, "g n"],
 ) -> tuple[Float64[np.ndarray, " n"], Float64[np.ndarray, " n"]]:

@@ -82,7 +82,9 @@ class Transferred:
             both = _in_ms(mean, variance + np.square(noise), center, setting.log)
             means.append(both[0])
             variances.append(both[1] + self.grain_ms**2 / 12)
-        mean, variance = gp_mixture.pooled(self.weight[:, None], np.array(means), np.array(variances))
+        mean, variance = gp_mixture.pooled(
+            self.weight[:, None], np.array(means), np.array(variances)
+        )
         return mean, self.factor * np.sqrt(variance)
 
     @property

@@ -1,4 +1,4 @@
-"""What zero-cost proxies say of accuracy, and what they add to a predictor, on published accuracies.
+"""What zero-cost proxies say of published accuracies, and what they add to a predictor.
 
     python -m experiments.benchmarks.zero_cost --data DIR --images DIR/cifar10 --keep proxies.jsonl
 
@@ -63,7 +63,9 @@ class Proxies:
         center = np.median(self.values, axis=0)
         spread = _MAD_TO_STD * np.median(np.abs(self.values - center[None, :]), axis=0)
         scaled = (self.values - center[None, :]) / np.where(spread > 0, spread, 1.0)[None, :]
-        rows = dict(zip(map(bytes, self.archs), np.clip(scaled, -_FARTHEST, _FARTHEST), strict=True))
+        rows = dict(
+            zip(map(bytes, self.archs), np.clip(scaled, -_FARTHEST, _FARTHEST), strict=True)
+        )
         return np.array([rows[bytes(a)] for a in self.space.canonical(archs).astype(np.int64)])
 
 
@@ -181,9 +183,7 @@ def _run(arguments: argparse.Namespace) -> None:
         known = Proxies(table.space, tuple(names), archs, values)
         each = [known.only([name]) for name in names] if arguments.each else []
         sizes = [int(n) for n in arguments.n.split(",")]
-        found = gains(
-            part, y, [*each, known], arguments.types.split(","), sizes, arguments.seeds
-        )
+        found = gains(part, y, [*each, known], arguments.types.split(","), sizes, arguments.seeds)
         out = Table(*(found[0] if found else ()), title=f"{task}: predictors on the others")
         for row in found:
             out.add_row(*(f"{v:.3f}" if isinstance(v, float) else str(v) for v in row.values()))

@@ -78,7 +78,7 @@ def compare(
         str,
         typer.Option(
             metavar="TYPE,TYPE,…",
-            help="Which predictors; where not given all but graph_transformer, which takes minutes.",
+            help="Which predictors; without it all but graph_transformer (takes minutes).",
         ),
     ] = "",
     folds: Annotated[int, typer.Option(min=2, help="Parts that are left out in turn.")] = 5,
