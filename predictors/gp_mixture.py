@@ -110,14 +110,43 @@ def weights(log_evidence: Float64[np.ndarray, " g"]) -> Float64[np.ndarray, " g"
     return np.exp(log_evidence - logsumexp(log_evidence))
 
 
+def left_out_weights(
+    weight: Float64[np.ndarray, " g"], labels: Labels, log_density: Labels, evidence: Evidence
+) -> Labels:
+    """How much each setting counts by all labels but one, for each label.
+
+    The evidence is a product of what each label adds to the others, so a label's share of it is the
+    density that the others give it. With many settings this matters: the one that happens to suit
+    a label counts more for it.
+
+    Args:
+        weight: of the settings by all labels.
+        labels: the labels, or the middle of their intervals.
+        log_density: what makes a density on a setting's scale one that settings share.
+        evidence: of the settings.
+    """
+    variance = evidence.left_out_variance
+    square = np.square(labels - evidence.left_out_mean) / variance
+    told = log_density - 0.5 * (square + np.log(2 * np.pi * variance))
+    log_weight = np.log(np.maximum(weight, 1e-300))[:, None] - told
+    total: Any = logsumexp(log_weight, axis=0)
+    return np.exp(log_weight - total[None, :])
+
+
 def pooled(
-    weight: Float64[np.ndarray, " g"],
+    weight: Float64[np.ndarray, "g _"],
     mean: Float64[np.ndarray, "g n"],
     variance: Float64[np.ndarray, "g n"],
 ) -> tuple[Float64[np.ndarray, " n"], Float64[np.ndarray, " n"]]:
-    """Mean and variance of the mixture of all settings' estimates."""
-    center = weight @ mean
-    return center, weight @ (variance + np.square(mean - center[None, :]))
+    """Mean and variance of the mixture of all settings' estimates.
+
+    Args:
+        weight: of each setting, for all networks or for each.
+        mean: its estimates.
+        variance: their variances.
+    """
+    center = (weight * mean).sum(0)
+    return center, (weight * (variance + np.square(mean - center[None, :]))).sum(0)
 
 
 def gain_if_wild(

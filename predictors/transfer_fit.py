@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Float64, Int
+from scipy.special import stdtrit
 
 from hw_profiles.intervals import Z_90
 from predictors import gp_mixture, metrics
@@ -16,6 +17,8 @@ from predictors.transfer_settings import Setting, settings
 
 # Variance of the free constant, in squares of the median latency.
 _CONSTANT = 100.0
+# So many networks are estimated at a time, so that a setting's arrays stay in the cache.
+_TOGETHER = 1024
 # Settings that count for less than this are left out of estimates.
 _LEAST_WEIGHT = 1e-3
 # Labels are intervals where they are multiples of a power of ten above this share of their median.
@@ -59,6 +62,11 @@ class Transferred:
 
     def predict(self, rows: Int[np.ndarray, " n"]) -> Prediction:
         """Latency in ms of networks of the pool, and its calibrated spread."""
+        starts = range(_TOGETHER, len(rows), _TOGETHER)
+        parts = [self._predict(some) for some in np.split(rows, list(starts))]
+        return Prediction(*(np.concatenate(both) for both in zip(*parts, strict=True)))
+
+    def _predict(self, rows: Int[np.ndarray, " n"]) -> tuple[np.ndarray, np.ndarray]:
         means, variances = [], []
         center = float(np.median(self.latency_ms))
         cross, own = Products(rows, self.rows), Products(rows, rows, diagonal=True)
@@ -74,8 +82,10 @@ class Transferred:
             both = _in_ms(mean, variance + np.square(noise), center, setting.log)
             means.append(both[0])
             variances.append(both[1] + self.grain_ms**2 / 12)
-        mean, variance = gp_mixture.pooled(self.weight, np.array(means), np.array(variances))
-        return Prediction(mean, self.factor * np.sqrt(variance))
+        mean, variance = gp_mixture.pooled(
+            self.weight[:, None], np.array(means), np.array(variances)
+        )
+        return mean, self.factor * np.sqrt(variance)
 
     @property
     def doubts(self) -> tuple[str, ...]:
@@ -138,7 +148,7 @@ class _Problem:
             evidence = gp_mixture.solve(kernels, labels, noise * inflated[None, :] + rounding)
             log_evidence = evidence.log_evidence + self._density(log)
             weight = gp_mixture.weights(log_evidence)
-            missed = self.left_out(kept, evidence, weight).mean - self.latency_ms
+            missed = self._in_ms(kept, evidence, weight[:, None]).mean - self.latency_ms
             error = float(np.abs(missed).mean())
             # What is called wild must not make the labels, wild ones too, worse foretold.
             plain = error if count == 0 else plain
@@ -208,7 +218,23 @@ class _Problem:
         evidence: Evidence,
         weight: Float64[np.ndarray, " g"],
     ) -> Prediction:
-        """Each measured network as the others estimate it, in ms, the spread not calibrated."""
+        """Each measured network as the others estimate it, in ms, the spread not calibrated.
+
+        The others decide how much each setting counts, too.
+        """
+        log = _logs(kept)
+        to_latency = np.where(log[:, None], -np.log(self.latency_ms / self.center)[None, :], 0.0)
+        labels = self._targets(self.latency_ms, log)
+        each = gp_mixture.left_out_weights(weight, labels, to_latency, evidence)
+        return self._in_ms(kept, evidence, each)
+
+    def _in_ms(
+        self,
+        kept: Sequence[Setting],
+        evidence: Evidence,
+        weight: Float64[np.ndarray, "g _"],
+    ) -> Prediction:
+        """What each label's others say of it, settings weighed for all labels or for each."""
         found = zip(evidence.left_out_mean, evidence.left_out_variance, kept, strict=True)
         both = [_in_ms(mean, variance, self.center, s.log) for mean, variance, s in found]
         means, variances = (np.array(part) for part in zip(*both, strict=True))
@@ -243,6 +269,8 @@ def fit(
     # A few errors say little about all others: their word counts as far as they are many.
     told = scale_90(latency_ms - left_out.mean, left_out.std)
     factor = float(max(told, 0.05) ** (len(rows) / (len(rows) + _USUAL)))
+    # A spread that few errors tell is itself uncertain: Student's interval is the wider one.
+    factor *= float(stdtrit(len(rows), 0.95)) / Z_90
     # Networks that nobody measured are wild as often.
     factor *= gp_mixture.widened(float(np.mean(inflated > 1)))
     left_out = Prediction(left_out.mean, factor * left_out.std)

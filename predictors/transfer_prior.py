@@ -78,17 +78,22 @@ class Prior:
 
 
 class Products:
-    """Kernels of rows with rows, each product of features computed once."""
+    """Kernels of rows with rows, each kernel and each product of features computed once."""
 
     def __init__(
         self, a: Int[np.ndarray, " p"], b: Int[np.ndarray, " q"], diagonal: bool = False
     ) -> None:
         self._a, self._b, self._diagonal = a, b, diagonal
         self._known: dict[int, np.ndarray] = {}
+        self._sums: dict[tuple[tuple[int, float, int], ...], np.ndarray] = {}
 
     def kernel(self, parts: Sequence[tuple[np.ndarray, float, int]]) -> np.ndarray:
         """The sum of all parts' kernels, each with the square of its factor."""
-        return sum((f**2 * self._product(x) ** power for x, f, power in parts), np.zeros(()))
+        key = tuple((id(x), f, power) for x, f, power in parts)
+        if key not in self._sums:
+            products = (f**2 * self._product(x) ** power for x, f, power in parts)
+            self._sums[key] = sum(products, np.zeros(()))
+        return self._sums[key]
 
     def _product(self, x: np.ndarray) -> np.ndarray:
         if id(x) not in self._known:

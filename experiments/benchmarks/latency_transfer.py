@@ -29,6 +29,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ import pandas as pd
 from jaxtyping import Float, Int
 
 from experiments.benchmarks.latency_data import LatencyData, read, spaces
+from nas.journal import Journal
 from predictors import metrics
 from predictors.base import Prediction
 from predictors.ridge_regression import fit_ridge
@@ -178,20 +180,53 @@ def figures(case: Case, estimate: Estimate) -> dict[str, float]:
     return out
 
 
-def run(cases: Sequence[Case], samples: Sequence[int], seeds: int) -> tuple[Any, list[str]]:
-    """Figures of all methods: a row a space, task, method, n, metric and seed; and tests."""
+def run(
+    cases: Sequence[Case], samples: Sequence[int], seeds: int, kept: Path | None = None
+) -> tuple[Any, list[str]]:
+    """Figures of all methods: a row a space, task, method, n, metric and seed; and tests.
+
+    Args:
+        cases: the new devices.
+        samples: how many of each one's networks are measured.
+        seeds: how often each is done.
+        kept: a journal: what is in it is not computed again, and what is computed goes there.
+
+    Raises:
+        InputError: the journal is damaged or can't be written.
+    """
+    journal = Journal(kept) if kept else None
+    known = {_key(record): record["figures"] for record in journal.records} if journal else {}
     rows = []
-    for number, case in enumerate(cases):
-        print(f"{number + 1}/{len(cases)} {case.data.space} {case.device}", file=sys.stderr)
-        for n in samples:
-            for seed in range(seeds):
-                for method, estimate in estimates(case, n, seed):
-                    for metric, value in figures(case, estimate).items():
-                        key = (case.data.space, case.device, method, n, metric)
-                        rows.append((*key, seed, value))
+    # Seed by seed, so that a run that was stopped has all devices.
+    for seed, (number, case), n in product(range(seeds), enumerate(cases), samples):
+        record: dict[str, Any] = {
+            "space": case.data.space,
+            "task": case.device,
+            "sources": list(case.sources),
+            "n": n,
+            "seed": seed,
+        }
+        done = known.get(_key(record))
+        if done is None:
+            done = {method: figures(case, e) for method, e in estimates(case, n, seed)}
+            if journal:
+                journal.append({**record, "figures": done})
+            heads = ", ".join(f"{m} {f[_METRICS[0]]:.3f}" for m, f in done.items())
+            told = f"seed {seed + 1}/{seeds}, {number + 1}/{len(cases)} {case.data.space}"
+            print(f"{told} {case.device} @{n}: {heads}", file=sys.stderr, flush=True)
+        for method, found in done.items():
+            key = (case.data.space, case.device, method, n)
+            rows += [(*key, metric, seed, value) for metric, value in found.items()]
+    if journal:
+        journal.close()
     names = ["space", "task", "method", "n", "metric", "seed", "value"]
     table: Any = pd.DataFrame(rows, columns=names)
     return table, [line for space in table["space"].unique() for line in _tests(table, space)]
+
+
+def _key(record: Mapping[str, Any]) -> tuple[Any, ...]:
+    of = (record[name] for name in ("space", "task", "n", "seed"))
+    return (*of, *record["sources"])
 
 
 def _tests(table: Any, space: str) -> Iterator[str]:
@@ -270,13 +305,21 @@ def main() -> None:
     parser.add_argument("--samples", "--n", type=_names, default=["10", "20", "50", "100"])
     parser.add_argument("--seeds", type=int, default=10, help="(default: %(default)s)")
     parser.add_argument("--latency", type=Path, action="append", help="instead of the space's file")
+    parser.add_argument(
+        "--keep",
+        type=Path,
+        metavar="FILE",
+        help="figures go there as they come; what is there already, by the same code and data, "
+        "is not computed again",
+    )
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     try:
         cases = list(_cases(arguments))
+        samples = [int(n) for n in arguments.samples]
+        table, tests = run(cases, samples, arguments.seeds, arguments.keep)
     except InputError as error:
         parser.error(str(error))
-    table, tests = run(cases, [int(n) for n in arguments.samples], arguments.seeds)
     rows = summary(table)
     if arguments.json:
         machine = {"python": platform.python_version(), "cores": os.cpu_count()}

@@ -61,6 +61,24 @@ def test_evidence_is_the_density_of_the_labels() -> None:
         np.testing.assert_allclose(found.left_out_variance[g, 2], variance)
 
 
+def test_a_label_left_out_does_not_weigh_the_settings() -> None:
+    rng = np.random.default_rng(3)
+    x = rng.standard_normal((4, 6, 3))
+    kernels = x @ x.transpose(0, 2, 1)
+    labels, noise = rng.standard_normal((4, 6)), rng.uniform(0.1, 1.0, (4, 6))
+    density = rng.standard_normal((4, 6))
+    found = gp_mixture.solve(kernels, labels, noise)
+    weight = gp_mixture.weights(found.log_evidence + density.sum(1))
+    each = gp_mixture.left_out_weights(weight, labels, density, found)
+    for i in range(6):
+        rest = np.arange(6) != i
+        fewer = gp_mixture.solve(
+            kernels[:, rest][:, :, rest], labels[:, rest], noise[:, rest]
+        ).log_evidence
+        expected = gp_mixture.weights(fewer + density[:, rest].sum(1))
+        np.testing.assert_allclose(each[:, i], expected)
+
+
 def test_a_single_interval_has_its_exact_mass() -> None:
     kernels, noise = np.full((1, 1, 1), 2.0), np.full((1, 1), 0.5)
     lower, upper = np.array([[0.3]]), np.array([[1.9]])

@@ -87,6 +87,26 @@ def test_a_table_with_baselines_comes_out(
         assert 0.5 < rows[task, "ours", "coverage_90"]["mean"] <= 1
 
 
+def test_what_is_kept_is_not_computed_again(
+    data: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = data / "kept.jsonl"
+    arguments = ["--data", str(data), "--targets", "board", "--samples", "12", "--keep", str(kept)]
+
+    def run(*more: str) -> list[dict[str, float]]:
+        monkeypatch.setattr("sys.argv", ["latency_transfer", *arguments, *more, "--json"])
+        latency_transfer.main()
+        return json.loads(capsys.readouterr().out)["rows"]
+
+    first = run("--seeds", "1")
+    assert len(run("--seeds", "2")) == len(first)
+    assert len(kept.read_text().splitlines()) == 2
+    monkeypatch.setattr(latency_transfer, "estimates", None)
+    assert run("--seeds", "1") == first
+    with pytest.raises(TypeError):
+        run("--seeds", "1", "--sources", "phone")
+
+
 def test_unknown_devices_are_refused(
     data: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

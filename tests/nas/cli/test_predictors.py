@@ -49,6 +49,24 @@ def test_predictors_are_compared_in_one_table(nas: Nas, labels: Path) -> None:
     assert low <= -gain <= high
 
 
+def test_the_slow_one_is_compared_where_it_is_asked_for(
+    nas: Nas, labels: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[str] = []
+    create = registry.create
+
+    def fast(name: str, *args: Any, **parameters: Any) -> Any:
+        seen.append(name)
+        return create("ridge", *args)
+
+    monkeypatch.setattr(registry, "create", fast)
+    command = ["compare", "labels.csv", *_SPACE, "--metric", "score", "--folds", "2"]
+    assert nas(*command).code == 0
+    assert set(seen) == set(registry.names()) - {"graph_transformer", "macs"}
+    assert nas(*command, "--types", "graph_transformer").code == 0
+    assert "graph_transformer" in seen
+
+
 def test_what_is_missing_is_told(nas: Nas, labels: Path) -> None:
     assert "--space: needed" in nas("compare", "labels.csv").err
     wrong = nas("compare", "labels.csv", *_SPACE, "--metric", "scor")
