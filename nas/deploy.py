@@ -14,6 +14,7 @@ from hw_profiles.profilers.registry import create, measures
 from hw_profiles.provenance import capture
 from nas.config.direct import DirectExperiment
 from nas.export.card import Metric, Network, Origin, Preprocessing
+from nas.export.folder import refuse_existing
 from nas.export.numerics import Samples
 from nas.export.registry import ExportReport, dtype, exporter, runs_on
 from nas.results.run import numeric, open_run
@@ -63,6 +64,8 @@ def export_trial(
     experiment = results.config
     if isinstance(experiment, DirectExperiment):
         raise InputError(f"{run}: its networks are the user's own: there are none here to export")
+    folder = folder or results.folder / "exports" / str(trial) / target
+    refuse_existing(folder)
     bench = Workbench(experiment, results.folder)
     graph = bench.space.build(arch)
     if patches is not None or target != "c":
@@ -86,7 +89,6 @@ def export_trial(
         metrics=_metrics(table.loc[[trial]]),
         latency=_latency(bench, graph, target),
     )
-    folder = folder or results.folder / "exports" / str(trial) / target
     return write(network, folder, samples=samples, reference=forward)
 
 

@@ -14,7 +14,7 @@ from hw_profiles.mcu.kernel_runner import KernelRunner, runner
 from hw_profiles.mcu.layers import TWO_INPUTS, Layer
 from hw_profiles.mcu.shorten import shortened
 from hw_profiles.mcu.timing import Cycles, Timer
-from hw_profiles.mcu.toolchain import FLAGS, Compiler, describe
+from hw_profiles.mcu.toolchain import FLAGS, Compiler, describe, kernels_digest
 from hw_profiles.mcu.waiting import waiting_cycles
 from search_spaces.errors import InputError
 
@@ -70,11 +70,12 @@ class Simulator:
 
     @property
     def runtime(self) -> str:
-        """Model, compiler, flags and clock: what the figures depend on."""
+        """Model, kernels, compiler, flags and clock: what the figures depend on."""
         kernels = "SIMD" if self._simd else "portable"
         compiler = describe(self.core, self.compiler)
-        # The file of a table is named after this, so all flags and waits stand in a digest only.
-        details = f"{compiler} {self.mcu.model_dump_json(exclude={'source'})}"
+        # The file of a table is named after this: flags, waits and kernels stand in a digest only.
+        mcu = self.mcu.model_dump_json(exclude={"source"})
+        details = f"{compiler} {mcu} {kernels_digest()}"
         digest = hashlib.sha256(details.encode()).hexdigest()[:8]
         return (
             f"simulator {VERSION} {self.mcu.core} {self.mcu.clock_mhz:g} MHz {kernels} "

@@ -58,6 +58,15 @@ def kernel_sources(
     return tuple(found[op] for op in sorted(ops or found))
 
 
+@functools.cache
+def kernels_digest() -> str:
+    """Of the C code of all kernels."""
+    digest = hashlib.sha256()
+    for path in sorted(path for path in CSRC.rglob("*.[ch]") if path.parent.name != "export"):
+        digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()
+
+
 def command(core: Core, compiler: Compiler = "zig") -> tuple[str, ...]:
     """The compiler and its flags for a core.
 

@@ -1,6 +1,7 @@
 """A YAML file as plain values, together with the line that each value stands on.
 
-YAML 1.2: `1e-3` is a number and `no` is text. `--set` overrides are laid over the file, and their
+YAML 1.2: `1e-3` is a number and `no` is text; `<<: *name` adds the keys of another mapping that are
+not given, and their line is that of the other. `--set` overrides are laid over the file, and their
 values know that they came from there.
 """
 
@@ -134,11 +135,15 @@ def _mapping(
     document: Document, node: MappingNode, location: Location, above: tuple[int, ...]
 ) -> dict[str, Any]:
     out: dict[str, Any] = {}
+    merged: list[MappingNode] = []
     for key_node, value_node in node.value:
         line = key_node.start_mark.line + 1
         if not isinstance(key_node, ScalarNode):
             message = f"{dotted(location)}: a key must be text"
             document.problems.append(Problem(line, f"{document.path}:{line}", message))
+            continue
+        if key_node.tag == f"{_TAG}merge":
+            merged += _merged(document, value_node, location, line)
             continue
         key = str(key_node.value)
         inner = (*location, key)
@@ -149,7 +154,40 @@ def _mapping(
             continue
         document.places[inner] = line
         out[key] = _value(document, value_node, inner, above)
+    for other in merged:
+        _merge(document, other, location, above, out)
     return out
+
+
+def _merged(document: Document, node: Node, location: Location, line: int) -> list[MappingNode]:
+    """The mappings that a key `<<` names."""
+    nodes = node.value if isinstance(node, SequenceNode) else [node]
+    found = [one for one in nodes if isinstance(one, MappingNode)]
+    if len(found) < len(nodes):
+        message = f"{dotted((*location, '<<'))}: takes a mapping, e.g. <<: *name, or a list of them"
+        document.problems.append(Problem(line, f"{document.path}:{line}", message))
+    return found
+
+
+def _merge(
+    document: Document,
+    node: MappingNode,
+    location: Location,
+    above: tuple[int, ...],
+    out: dict[str, Any],
+) -> None:
+    """Add the keys of `node` that are not there; their places are where they were written."""
+    if id(node) in above:
+        document.problems.append(document.problem(location, f"{dotted(location)}: contains itself"))
+        return
+    inner = Document(document.path, places={location: node.start_mark.line + 1})
+    values = _mapping(inner, node, location, (*above, id(node)))
+    document.problems += inner.problems
+    new = {key: value for key, value in values.items() if key not in out}
+    depth = len(location)
+    places = inner.places.items()
+    document.places |= {at: line for at, line in places if len(at) > depth and at[depth] in new}
+    out.update(new)
 
 
 def _scalar(node: Node) -> Any:

@@ -1,5 +1,6 @@
 """Folders that are classes: `train/<class>/`, and `test/<class>/` where there is a test set."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,12 +46,13 @@ def class_folders(path: Path, suffixes: tuple[str, ...], what: str, expected: st
         expected: what belongs in the folder, for error lines.
 
     Raises:
-        InputError: a folder is missing, a class has no file in `train`, `test` has none at all.
+        InputError: a folder is missing, a class has no file in `train`, `test` has none at all,
+            files lie above or below the folder of a class.
     """
     require_folder(path, expected)
     train, test = path / "train", path / "test"
     require_folder(train, expected)
-    files = {name: _files(train / name, suffixes) for name in _folders(train)}
+    files = _of_classes(train, suffixes, what)
     if not files:
         raise InputError(f"{train}: no class folders; {expected}")
     empty = [name for name, found in files.items() if not found]
@@ -63,7 +65,7 @@ def class_folders(path: Path, suffixes: tuple[str, ...], what: str, expected: st
     if not test.exists():
         return ClassFolders(files, None)
     require_folder(test, expected)
-    of_test = {name: _files(test / name, suffixes) for name in _folders(test)}
+    of_test = _of_classes(test, suffixes, what)
     unknown = [name for name in of_test if name not in files]
     if unknown:
         raise InputError(
@@ -75,11 +77,37 @@ def class_folders(path: Path, suffixes: tuple[str, ...], what: str, expected: st
     return ClassFolders(files, of_test)
 
 
-def _folders(path: Path) -> list[str]:
-    return sorted(
-        entry.name for entry in path.iterdir() if entry.is_dir() and not entry.name.startswith(".")
-    )
+def _of_classes(part: Path, suffixes: tuple[str, ...], what: str) -> dict[str, list[Path]]:
+    """The files of each folder in `train` or `test`; none may lie elsewhere in there."""
+    names, loose = _entries(part, suffixes)
+    if loose:
+        raise InputError(
+            f"{loose[0]}: is in no class; a class is a folder in {part}: move the {len(loose)} "
+            f"{what} that lie beside the classes into theirs, or elsewhere"
+        )
+    found = {}
+    for name in names:
+        folders, found[name] = _entries(part / name, suffixes)
+        for folder in folders:
+            _refuse_nested(part / name / folder, suffixes, what)
+    return found
 
 
-def _files(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.suffix.lower() in suffixes)
+def _refuse_nested(folder: Path, suffixes: tuple[str, ...], what: str) -> None:
+    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in suffixes)
+    if files:
+        owner = folder.parent
+        raise InputError(
+            f"{files[0].parent}: holds {what} too deep, {len(files)} below {folder}; a class is a "
+            f"folder in {owner.parent} and holds its {what} itself: move them into {owner}, or the "
+            f"folder into {owner.parent} if it is a class"
+        )
+
+
+def _entries(folder: Path, suffixes: tuple[str, ...]) -> tuple[list[str], list[Path]]:
+    """Names of the folders in a folder, and its files that count, both sorted."""
+    with os.scandir(folder) as entries:
+        seen = [entry for entry in entries if not entry.name.startswith(".")]
+    folders = sorted(entry.name for entry in seen if entry.is_dir())
+    names = {entry.name for entry in seen} - {*folders}
+    return folders, [folder / n for n in sorted(names) if Path(n).suffix.lower() in suffixes]

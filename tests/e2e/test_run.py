@@ -110,6 +110,9 @@ def test_results_of_a_run(nas, finished):
     again = nas("export", f"{finished}/{front[0]['id']}", "-o", finished.parent / "exported")
     assert again.returncode == 0, again.stderr
     assert (finished.parent / "exported" / "model.onnx").is_file()
+    taken = nas("export", f"{finished}/{front[0]['id']}", "-o", finished.parent / "exported")
+    assert (taken.returncode, taken.stderr.count("\n")) == (2, 1)
+    assert "exported: exists already" in taken.stderr
     missing = nas("export", f"{finished}/9999")
     assert missing.returncode == 2
     assert len(missing.stderr.strip().splitlines()) == 1

@@ -17,16 +17,33 @@ static inline int32_t hwnas_divide_by_power(int32_t x, int32_t exponent)
     return (x >> exponent) + ((x & mask) > (mask >> 1) + (x < 0));
 }
 
-/* x * multiplier * 2^(shift - 31); x is below 2^30 in magnitude, also after a shift to the left. */
+/* hwnas_scaled: x * multiplier * 2^(shift - 31); x is below 2^30 in magnitude, also after a shift to the left. */
 #if defined(__ARM_FEATURE_DSP) && !defined(HWNAS_PORTABLE)
+/* twice * multiplier / 2^32 to the nearest, halves up. */
+static inline int32_t hwnas_product(int32_t twice, int32_t multiplier)
+{
+    int32_t high;
+    __asm__("smmulr %0, %1, %2" : "=r"(high) : "r"(twice), "r"(multiplier));
+    return high;
+}
+
+/* hwnas_divide_by_power, right > 0: negative values lose one before halves are rounded up. */
+static inline int32_t hwnas_shifted_right(int32_t x, int32_t right)
+{
+    return (x + (x >> 31) + (1 << (right - 1))) >> right;
+}
+
 static inline int32_t hwnas_scaled(int32_t x, int32_t multiplier, int32_t shift)
 {
-    int32_t high, twice = shift >= 0 ? (int32_t)((uint32_t)x << (shift + 1)) : x * 2;
-    __asm__("smmulr %0, %1, %2" : "=r"(high) : "r"(twice), "r"(multiplier));
-    if (shift >= 0)
-        return high;
-    /* Away from zero at halves: negative values lose one before they are rounded up. */
-    return (high + (high >> 31) + (1 << (-shift - 1))) >> -shift;
+    int32_t twice = shift >= 0 ? (int32_t)((uint32_t)x << (shift + 1)) : x * 2;
+    int32_t high = hwnas_product(twice, multiplier);
+    return shift >= 0 ? high : hwnas_shifted_right(high, -shift);
+}
+
+/* That with shift = -right < 0. */
+static inline int32_t hwnas_scaled_right(int32_t x, int32_t multiplier, int32_t right)
+{
+    return hwnas_shifted_right(hwnas_product(x * 2, multiplier), right);
 }
 #else
 static inline int32_t hwnas_scaled(int32_t x, int32_t multiplier, int32_t shift)

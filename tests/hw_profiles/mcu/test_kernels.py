@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
@@ -43,7 +44,7 @@ def _windows(rng: np.random.Generator, n: int) -> Iterator[Window]:
 
 def _squares() -> Iterator[Window]:
     """All that the SIMD depthwise kernel has loops of its own for."""
-    sizes = ((5, 5), (8, 7), (9, 12), (13, 4), (3, 1), (1, 9))
+    sizes = ((5, 5), (8, 7), (9, 12), (13, 4), (3, 1), (1, 9), (2, 69))
     for kernel, stride, size in product((3, 5, 7), (1, 2), sizes):
         yield Window.same(size, (kernel, kernel), (stride, stride))
         for padding in (0, kernel // 2):
@@ -66,7 +67,14 @@ def layers(op: str) -> Iterator[Layer]:
             yield random_layers.conv(rng, window, channels(), channels())
     if op == "depthwise":
         for window in (*_windows(rng, 20), *_squares()):
-            yield random_layers.depthwise(rng, window, channels(10))
+            layer = random_layers.depthwise(rng, window, channels(10))
+            yield layer
+            if window.in_size == (5, 5):
+                # So small a step of the output shifts to the left.
+                step = Quantization(layer.output.scale / 512, layer.output.zero_point)
+                large = replace(layer, output=step)
+                assert (large.shift >= 0).any()
+                yield large
     pools = {"average_pool": AveragePool, "max_pool": MaxPool}
     if op in pools:
         for window in _windows(rng, 15):

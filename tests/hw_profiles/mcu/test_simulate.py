@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from hw_profiles.device import Mcu, list_devices, load_device
-from hw_profiles.mcu import counting, kernel_runner, random_layers
+from hw_profiles.mcu import counting, kernel_runner, random_layers, simulate
 from hw_profiles.mcu.core import CORES
 from hw_profiles.mcu.emulator import EmulationError, Emulator
 from hw_profiles.mcu.layers import AveragePool, GlobalPool, Pointwise, Window
@@ -107,6 +107,13 @@ def test_a_clock_scales_time() -> None:
     layers = [_layer(4), GlobalPool(9, 5)]
     fast = MCU.model_copy(update={"clock_mhz": 200.0})
     assert Simulator(MCU).time_us(layers) == pytest.approx(2 * Simulator(fast).time_us(layers))
+
+
+def test_other_kernels_are_another_runtime(monkeypatch: pytest.MonkeyPatch) -> None:
+    simulator = of_device(load_device("stm32f746"))
+    before = simulator.runtime
+    monkeypatch.setattr(simulate, "kernels_digest", lambda: "other")
+    assert simulator.runtime != before
 
 
 def test_a_core_that_is_not_known_is_refused() -> None:

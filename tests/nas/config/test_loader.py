@@ -34,6 +34,37 @@ def test_a_device_has_five_objectives_at_most(write: Write, problems: Problems) 
     assert "6 objectives are too many for cpu: at most 5" in line
 
 
+def test_a_merge_key_adds_what_is_not_given(write: Write) -> None:
+    merged = """\
+constraints:
+  - &tight {metric: latency_ms, device: cpu, max: 3, probability: 0.9}
+  - {max: 5, <<: *tight, metric: energy_mj}
+  - {<<: [{max: 7}, *tight], metric: params, device: null, probability: null}
+search:
+"""
+    text = Path(write()).read_text(encoding="utf-8").replace("search:\n", merged)
+    first, second, third = load(write(text)).constraints
+    assert (first.metric, first.upper, first.probability) == ("latency_ms", 3, 0.9)
+    assert (second.metric, second.device, second.upper) == ("energy_mj", "cpu", 5)
+    assert second.probability == 0.9
+    assert (third.metric, third.upper, third.device) == ("params", 7, None)
+
+
+def test_what_was_merged_stands_on_the_line_of_its_origin(problems: Problems) -> None:
+    text = """\
+constraints:
+  - &first {metric: latency_ms, device: cpu, max: 3}
+  - <<: *first
+    metric: energy_jm
+  - {metric: macs, max: 9, <<: {mxa: 1}}
+"""
+    metric, key = [line.split(": ")[:2] for line in problems("", text)]
+    assert metric == ["demo.yaml:16", "constraints.1.metric"]
+    assert key == ["demo.yaml:17", "constraints.2.mxa"]
+    wrong = [line.split(": ")[:2] for line in problems("", text.replace("cpu, max", "gpu, max"))]
+    assert ["demo.yaml:14", "constraints.1.device"] in wrong
+
+
 def test_an_unknown_device_is_named_with_those_that_exist(problems: Problems) -> None:
     found = problems("[cpu]", "[cpu, raspberry]")
     assert len(found) == 1

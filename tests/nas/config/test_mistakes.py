@@ -205,6 +205,8 @@ def test_one_mistake_gives_one_line_at_its_place(
         ("name: !!int five", "demo.yaml:1: name: "),
         ("name: &a [*a]", "demo.yaml:1: name.0: contains itself"),
         ("[1]: 2", "demo.yaml:1: the file: a key must be text"),
+        ("name: &a {<<: *a}", "demo.yaml:1: name: contains itself"),
+        ("name: {<<: [{}, 3]}", "demo.yaml:1: name.<<: takes a mapping, e.g. <<: *name, or a list"),
     ],
 )
 def test_yaml_beyond_plain_values_is_refused(problems: Problems, new: str, expected: str) -> None:

@@ -39,6 +39,25 @@ def test_classes_are_the_folder_names(folder, read):
         np.testing.assert_array_equal(split.images[:, 0, 0, 0] // 10, split.labels)
 
 
+@pytest.mark.parametrize("part", ["train", "test"])
+def test_images_too_deep_or_in_no_class_are_refused(folder, read, problem, part):
+    write(folder / "test" / "dog" / "a.png", picture(77, 6, 4, 3))
+    (folder / part / "dog" / "notes").mkdir()
+    (folder / part / "dog" / "notes" / "who.txt").touch()
+    write(folder / part / "dog" / ".thumbnails" / "0.png", picture(1, 2, 2))
+    write(folder / part / "dog" / "._0.png", picture(1, 2, 2))
+    assert len(read(type="image_folder", path=folder).load_test()) == 1
+    deep = folder / part / "dog" / "big" / "old" / "0.png"
+    write(deep, picture(1, 6, 4, 3))
+    line = problem(type="image_folder", path=folder)
+    assert line.startswith(f"{deep.parent}: holds images too deep, 1 below {deep.parents[1]}; a ")
+    deep.unlink()
+    loose = folder / part / "x.jpg"
+    write(loose, picture(1, 6, 4, 3))
+    line = problem(type="image_folder", path=folder)
+    assert line.startswith(f"{loose}: is in no class; a class is a folder in {folder / part}: move")
+
+
 def test_a_test_folder_is_the_test_set(folder, read):
     write(folder / "test" / "dog" / "a.PNG", picture(77, 6, 4, 3))
     dataset = read(type="image_folder", path=folder)

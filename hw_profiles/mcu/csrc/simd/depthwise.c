@@ -9,18 +9,18 @@
  * so that two neighbours in a row are one word, and the output may overwrite the input (as in
  * portable/depthwise.c). Weights are widened as (w0, w1), (w2, 0) for outputs at even places and as
  * (0, w0), (w1, w2) for those at odd ones, which then read the same words. */
-enum { CHANNELS = 4, OUTPUTS = 4 };
+enum { CHANNELS = 4, OUTPUTS = 4, TOGETHER = 32 };
 
-static void widen_weights(const int8_t *weight, int32_t kernel, uint32_t *even, uint32_t *odd)
+static void widen_weights(const int8_t *weight, int32_t kernel, uint32_t *to)
 {
     int32_t n = (kernel + 1) / 2;
-    for (int32_t i = 0; i < kernel; i++, weight += kernel)
+    for (int32_t i = 0; i < kernel; i++, weight += kernel, to += 2 * n)
         for (int32_t j = 0; j < n; j++) {
             uint32_t before = j ? (uint16_t)weight[2 * j - 1] : 0;
             uint32_t here = (uint16_t)weight[2 * j];
             uint32_t after = 2 * j + 1 < kernel ? (uint16_t)weight[2 * j + 1] : 0;
-            *even++ = here | after << 16;
-            *odd++ = before | here << 16;
+            to[j] = here | after << 16;
+            to[n + j] = before | here << 16;
         }
 }
 
@@ -61,47 +61,100 @@ static void read_rows(const hwnas_depthwise_params *p, const int8_t *in, int32_t
     }
 }
 
-/* One row of one channel. */
-HWNAS_INLINE void outputs(const hwnas_depthwise_params *p, const uint32_t *const *rows,
-                          const uint32_t *even, const uint32_t *odd, int32_t channel,
-                          const int kernel, const int stride, int8_t *out)
+/* Sums of a row of one channel, whose inputs are `at` words behind `rows`; n is rounded up to
+ * `OUTPUTS`. The inner loops are functions of their own: what they keep in registers is then all
+ * that is alive. */
+typedef void row_sums(const uint32_t *const *rows, int32_t at, const uint32_t *weights, int32_t bias,
+                      int32_t n, int32_t *to);
+
+HWNAS_INLINE void sums(const uint32_t *const *rows, int32_t at, const uint32_t *weights, int32_t bias,
+                       int32_t n, int32_t *to, const int kernel, const int stride)
 {
-    const int n = (kernel + 1) / 2;
-    int32_t bias = p->bias[channel], multiplier = p->multiplier[channel];
-    int32_t shift = p->shift[channel], zero = p->out_zero, low = p->low, high = p->high;
-    int32_t out_w = p->out_w, apart = p->channels;
-    for (int32_t x = 0; x < out_w; x += OUTPUTS) {
-        int32_t sum[OUTPUTS] = {bias, bias, bias, bias};
-        for (int i = 0; i < kernel; i++) {
-            const uint32_t *word = rows[i] + (stride == 1 ? x / 2 : x);
-            for (int j = 0; j < n; j++) {
-                int16x2_t e = (int16x2_t)even[i * n + j];
-                sum[0] = __smlad((int16x2_t)word[j], e, sum[0]);
+    const int words = (kernel + 1) / 2;
+    for (; n > 0; n -= OUTPUTS, at += OUTPUTS * stride / 2, to += OUTPUTS) {
+        int32_t a = bias, b = bias, c = bias, d = bias;
+        const uint32_t *even = weights;
+        for (int i = 0; i < kernel; i++, even += 2 * words) {
+            const uint32_t *word = rows[i] + at, *odd = even + words;
+            for (int j = 0; j < words; j++, word++) {
+                int16x2_t e = (int16x2_t)even[j];
+                a = __smlad((int16x2_t)word[0], e, a);
                 if (stride == 1) {
-                    int16x2_t o = (int16x2_t)odd[i * n + j];
-                    sum[1] = __smlad((int16x2_t)word[j], o, sum[1]);
-                    sum[2] = __smlad((int16x2_t)word[j + 1], e, sum[2]);
-                    sum[3] = __smlad((int16x2_t)word[j + 1], o, sum[3]);
+                    int16x2_t o = (int16x2_t)odd[j];
+                    b = __smlad((int16x2_t)word[0], o, b);
+                    c = __smlad((int16x2_t)word[1], e, c);
+                    d = __smlad((int16x2_t)word[1], o, d);
                 } else {
-                    sum[1] = __smlad((int16x2_t)word[j + 1], e, sum[1]);
-                    sum[2] = __smlad((int16x2_t)word[j + 2], e, sum[2]);
-                    sum[3] = __smlad((int16x2_t)word[j + 3], e, sum[3]);
+                    b = __smlad((int16x2_t)word[1], e, b);
+                    c = __smlad((int16x2_t)word[2], e, c);
+                    d = __smlad((int16x2_t)word[3], e, d);
                 }
             }
         }
-        for (int i = 0; i < OUTPUTS; i++, out += apart) {
-            if (x + i >= out_w)
-                break;
-            int32_t made = hwnas_scaled(sum[i], multiplier, shift) + zero;
-            *out = hwnas_clamped(made, low, high);
-        }
+        to[0] = a, to[1] = b, to[2] = c, to[3] = d;
     }
 }
 
-HWNAS_INLINE void run(const hwnas_depthwise_params *p, const int8_t *in, int8_t *out,
-                      uint32_t *scratch, const int kernel, const int stride)
+#define ROW_SUMS(kernel, stride)                                                                  \
+    static __attribute__((noinline)) void sums_##kernel##_##stride(                               \
+        const uint32_t *const *rows, int32_t at, const uint32_t *weights, int32_t bias, int32_t n, \
+        int32_t *to)                                                                              \
+    {                                                                                             \
+        sums(rows, at, weights, bias, n, to, kernel, stride);                                     \
+    }
+ROW_SUMS(3, 1)
+ROW_SUMS(3, 2)
+ROW_SUMS(5, 1)
+ROW_SUMS(5, 2)
+ROW_SUMS(7, 1)
+ROW_SUMS(7, 2)
+
+/* What a channel's sums are scaled by and brought into. */
+typedef struct {
+    int32_t multiplier, shift, zero, low, high;
+} scale;
+
+/* An output, where the factor shifts to the right. */
+HWNAS_INLINE int8_t made(int32_t sum, scale by, const int bounded)
 {
-    const int n = (kernel + 1) / 2, weights = kernel * n;
+    int32_t x = hwnas_scaled_right(sum, by.multiplier, -by.shift) + by.zero;
+    return bounded ? hwnas_clamped(x, by.low, by.high) : (int8_t)__ssat(x, 8);
+}
+
+/* n outputs of one channel, two at a time: more would not stay in registers. */
+HWNAS_INLINE void finish_pairs(const int32_t *sum, int32_t n, scale by, int32_t apart,
+                               const int bounded, int8_t *out)
+{
+    for (; n > 1; n -= 2, sum += 2) {
+        int8_t a = made(sum[0], by, bounded), b = made(sum[1], by, bounded);
+        *out = a, out += apart;
+        *out = b, out += apart;
+    }
+    if (n)
+        *out = made(*sum, by, bounded);
+}
+
+/* n outputs of one channel from their sums. */
+static __attribute__((noinline)) void finish(const hwnas_depthwise_params *p, int32_t channel,
+                                             const int32_t *sum, int32_t n, int8_t *out)
+{
+    int32_t apart = p->channels;
+    scale by = {p->multiplier[channel], p->shift[channel], p->out_zero, p->low, p->high};
+    if (by.shift < 0 && by.low == -128 && by.high == 127)
+        finish_pairs(sum, n, by, apart, 0, out);
+    else if (by.shift < 0)
+        finish_pairs(sum, n, by, apart, 1, out);
+    else
+        for (; n > 0; n--, out += apart)
+            *out = hwnas_clamped(hwnas_scaled(*sum++, by.multiplier, by.shift) + by.zero, by.low,
+                                 by.high);
+}
+
+static void run(const hwnas_depthwise_params *p, const int8_t *in, int8_t *out, uint32_t *scratch,
+                row_sums *sums_of)
+{
+    int32_t kernel = p->kernel_w, stride = p->stride_w;
+    int32_t weights = kernel * ((kernel + 1) & ~1);
     int32_t rounded = (p->out_w + OUTPUTS - 1) / OUTPUTS * OUTPUTS;
     int32_t words = ((rounded - 1) * stride + kernel + 2) / 2, apart = kernel * words;
     int32_t read = ((p->out_w - 1) * stride + kernel + 1) / 2;
@@ -109,21 +162,22 @@ HWNAS_INLINE void run(const hwnas_depthwise_params *p, const int8_t *in, int8_t 
     for (int32_t c = 0; c < p->channels; c += CHANNELS, in += CHANNELS, out += CHANNELS) {
         int32_t valid = p->channels - c < CHANNELS ? p->channels - c : CHANNELS;
         for (int32_t i = 0; i < valid; i++)
-            widen_weights(p->weight + (c + i) * kernel * kernel, kernel, wide + 2 * i * weights,
-                          wide + (2 * i + 1) * weights);
+            widen_weights(p->weight + (c + i) * kernel * kernel, kernel, wide + i * weights);
         int32_t next = -p->pad_top, slot = 0;
         for (int32_t y = 0; y < p->out_h; y++) {
             int32_t end = y * stride - p->pad_top + kernel;
             for (; next < end; next++, slot = slot + 1 < kernel ? slot + 1 : 0)
                 read_rows(p, in, next, valid, read, apart, scratch + slot * words);
-            for (int32_t i = 0; i < valid; i++) {
-                const uint32_t *rows[7];
-                for (int j = 0; j < kernel; j++) {
-                    int32_t place = slot + j < kernel ? slot + j : slot + j - kernel;
-                    rows[j] = scratch + i * apart + place * words;
+            const uint32_t *rows[7];
+            for (int32_t j = 0; j < kernel; j++)
+                rows[j] = scratch + (slot + j < kernel ? slot + j : slot + j - kernel) * words;
+            for (int32_t x = 0; x < p->out_w; x += TOGETHER) {
+                int32_t sum[TOGETHER], n = p->out_w - x < TOGETHER ? p->out_w - x : TOGETHER;
+                int32_t at = x * stride / 2;
+                for (int32_t i = 0; i < valid; i++, at += apart) {
+                    sums_of(rows, at, wide + i * weights, p->bias[c + i], n, sum);
+                    finish(p, c + i, sum, n, out + (y * p->out_w + x) * p->channels + i);
                 }
-                outputs(p, rows, wide + 2 * i * weights, wide + (2 * i + 1) * weights, c + i,
-                        kernel, stride, out + y * p->out_w * p->channels + i);
             }
         }
     }
@@ -133,12 +187,12 @@ void hwnas_depthwise(const hwnas_depthwise_params *p, const int8_t *in, int8_t *
 {
     int32_t square = p->kernel_h == p->kernel_w && p->stride_h == p->stride_w;
     switch (square ? p->kernel_h * 8 + p->stride_h : 0) {
-    case 3 * 8 + 1: run(p, in, out, scratch, 3, 1); break;
-    case 3 * 8 + 2: run(p, in, out, scratch, 3, 2); break;
-    case 5 * 8 + 1: run(p, in, out, scratch, 5, 1); break;
-    case 5 * 8 + 2: run(p, in, out, scratch, 5, 2); break;
-    case 7 * 8 + 1: run(p, in, out, scratch, 7, 1); break;
-    case 7 * 8 + 2: run(p, in, out, scratch, 7, 2); break;
+    case 3 * 8 + 1: run(p, in, out, scratch, sums_3_1); break;
+    case 3 * 8 + 2: run(p, in, out, scratch, sums_3_2); break;
+    case 5 * 8 + 1: run(p, in, out, scratch, sums_5_1); break;
+    case 5 * 8 + 2: run(p, in, out, scratch, sums_5_2); break;
+    case 7 * 8 + 1: run(p, in, out, scratch, sums_7_1); break;
+    case 7 * 8 + 2: run(p, in, out, scratch, sums_7_2); break;
     default: depthwise_in_plain_c(p, in, out, scratch);
     }
 }
