@@ -1,6 +1,7 @@
 import numpy as np
 
 from nas.search.models import Models
+from nas.search.seen import Seen
 from nas.search.told import Told
 from nas.testing.search_suite import BlockSpace
 
@@ -12,7 +13,7 @@ ARCHS = RNG.permutation(np.unique(SPACE.sample(RNG, 120), axis=0))
 def test_models_go_on_from_their_state() -> None:
     F = SPACE.objectives(ARCHS)
     told = Told(ARCHS, F, F[:, 1:] - 2.0)
-    models, resumed = Models(SPACE), Models(SPACE)
+    models, resumed = Models(SPACE, Seen(SPACE)), Models(SPACE, Seen(SPACE))
     models.refit(told.rows(slice(0, 40)))
     models.refit(told.rows(slice(0, 41)))
     resumed.load_state_dict(models.state_dict())
