@@ -11,10 +11,11 @@ algorithm knows of the table's other columns.
 
 `best` is the highest accuracy so far, `optimum_found` the share of seeds that reached the table's
 highest, `relative_improvement` the best above the mean of the table in percent of that mean (Yang,
-Esperança, Carlucci, "NAS evaluation is frustratingly hard", ICLR 2020). `low` and `high` are ends
-of the 95 % bootstrap interval of the mean. `queries_to_optimum` is the query that reached it (one
-more than there were where none did), `within_95` as many as 95 % of the seeds needed. `p` is of a one-sided Wilcoxon test that `ours` (auto)
-is better, or needed fewer queries to the optimum, paired by seed, adjusted over the algorithms by Holm's method.
+Esperança, Carlucci, "NAS evaluation is frustratingly hard", ICLR 2020). `queries_to_optimum` is the
+query that reached the highest (one more than there were where none did), `within_95` as many as
+95 % of the seeds needed. `low` and `high` are ends of the 95 % bootstrap interval of the mean. `p`
+is of a one-sided Wilcoxon test that `ours` (auto) is better, or needed fewer queries, paired by seed,
+adjusted over the algorithms by Holm's method.
 """
 
 import argparse
