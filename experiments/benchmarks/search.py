@@ -14,8 +14,8 @@ highest, `relative_improvement` the best above the mean of the table in percent 
 Esperança, Carlucci, "NAS evaluation is frustratingly hard", ICLR 2020). `queries_to_optimum` is the
 query that reached the highest (one more than there were where none did), `within_95` as many as
 95 % of the seeds needed. `low` and `high` are ends of the 95 % bootstrap interval of the mean. `p`
-is of a one-sided Wilcoxon test that `ours` (auto) is better, or needed fewer queries, paired by seed,
-adjusted over the algorithms by Holm's method.
+is of a one-sided Wilcoxon test that `ours` (auto) is better, or needed fewer queries, paired by
+seed, adjusted over the algorithms by Holm's method.
 """
 
 import argparse
