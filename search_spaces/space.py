@@ -115,10 +115,10 @@ class SearchSpace:
 
     @cached_property
     def _picks(self) -> tuple[tuple[Pick, ...], ...]:
-        return tuple(
-            tuple(pick for pick in self.drawing.picks if pick.knob == knob.name)
-            for knob in self.knobs
-        )
+        found: dict[str, list[Pick]] = {knob.name: [] for knob in self.knobs}
+        for pick in self.drawing.picks:
+            found[pick.knob].append(pick)
+        return tuple(map(tuple, found.values()))
 
     def holds(
         self, archs: Archs, conditions: Sequence[tuple[str, frozenset[int]]]

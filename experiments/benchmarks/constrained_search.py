@@ -9,9 +9,9 @@ hundred; what it returns is one network. `violations` is the share of searches w
 truly slower than the bound, `regret` how far its accuracy lies below the best of all networks that
 are truly within it, in percentage points (0 where a network that is too slow is better than that).
 
-`ours` measures six networks that `Transfer.choose` chooses, and searches with `auto`. For each
+`ours` measures four networks that `Transfer.choose` chooses, and searches with `auto`. For each
 batch it draws a probability, and only networks may be proposed that hold the bound with as much: a
-sample of where the bound lies among the estimates, whose errors go together. After each third of
+sample of where the bound lies among the estimates, whose errors go together. After each fifth of
 the search, and once more in the end, one of the evaluated networks is measured, the one of largest
 expected gain: the probability of holding the bound times the accuracy above the best that is known
 to hold it. The estimates follow. The best is returned that was measured below the bound, or holds
@@ -47,7 +47,7 @@ from search_spaces.errors import InputError
 
 METHODS = ("ours", "ours_unmeasured", "ridge", "random", "macs")
 _BASELINES = ("ridge", "random", "macs")
-_MEASURED_LAST = 4
+_MEASURED_LAST = 6
 # Probabilities of holding the bound from which on a network may be returned unmeasured.
 _LIKELY, _SURE = 0.9, 0.99
 _BATCH = 5

@@ -67,9 +67,17 @@ class LatencyData:
 
     def smoothed_ms(self, device: str) -> Float[np.ndarray, " n"]:
         """A device's latencies as its architectures explain them, for all networks."""
-        values = self.latency_ms[device].to_numpy(np.float64)
-        known = np.isfinite(values)
-        return smooth_ms(self._features[known], values[known], self._features)
+        if device not in self._smoothed:
+            values = self.latency_ms[device].to_numpy(np.float64)
+            known = np.isfinite(values)
+            smooth = smooth_ms(self._features[known], values[known], self._features)
+            self._smoothed[device] = smooth
+        return self._smoothed[device]
+
+    @cached_property
+    def _smoothed(self) -> dict[str, Float[np.ndarray, " n"]]:
+        """Those that were asked for: every new device has most of the others as sources."""
+        return {}
 
 
 def spaces(data: Path) -> list[str]:

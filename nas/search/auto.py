@@ -32,7 +32,8 @@ class Auto(DesignedSearch):
 
     It starts with architectures far from each other. While its models rank left-out labels well,
     and there are no bounds and three objectives at most, proposals are those that are expected to
-    add most to the front, as of `qehvi`. Else they are the best by a sample from the models each,
+    add most to the front, as of `qehvi`; bounds are also lists of what may be proposed that lack
+    what was told before. Else they are the best by a sample from the models each,
     and the worse the models rank, the more of them are neighbours of the best. Where more than a
     thousand were evaluated, it goes on as a genetic search.
 
@@ -61,8 +62,9 @@ class Auto(DesignedSearch):
         skill = fitted.skill
         trust = np.clip(skill / _FULL_TRUST, _LEAST_TRUST, 1.0)
         moves = int((rng.random(n) > trust).sum()) if local.any() else 0
-        free = not fitted.constraints and fitted.scaled.shape[1] <= _FEW_OBJECTIVES
-        gains = free and skill >= _SURE
+        bound = bool(fitted.constraints) or not fitted.eligible.all()
+        few = fitted.scaled.shape[1] <= _FEW_OBJECTIVES
+        gains = few and not bound and skill >= _SURE
         chosen = (most_gained if gains else _sampled)(rng, fitted, x, n - moves)
         left = np.flatnonzero(local & ~np.isin(np.arange(len(x)), chosen))
         chosen = np.concatenate([chosen, left[_sampled(rng, fitted, x[left], moves)]])

@@ -37,7 +37,7 @@ class HistorySearch:
         self.tells = 0
         self.seen = Seen(space)
         self.told: Told | None = None
-        self.models = Models(space)
+        self.models = Models(space, self.seen)
         self.variation = Variation(space)
 
     def propose(self, rng: np.random.Generator, told: Told, proposals: Proposals) -> None:

@@ -4,9 +4,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Float64
+from jaxtyping import Bool, Float, Float64
 
 from nas.search.base import State
+from nas.search.seen import Seen
 from nas.search.told import Told
 from predictors import matern
 from predictors.metrics import spearman
@@ -31,6 +32,7 @@ class Fitted:
 
     Args:
         told: what they saw.
+        eligible: which of it counts as reached: is feasible, and might be proposed.
         x: its features.
         scaled: its objectives as the models see them.
         objectives: a model each.
@@ -40,6 +42,7 @@ class Fitted:
     """
 
     told: Told
+    eligible: Bool[np.ndarray, " n"]
     x: Features
     scaled: Float64[np.ndarray, "n m"]
     objectives: tuple[Process, ...]
@@ -71,14 +74,15 @@ class Fitted:
 
     @property
     def known(self) -> Float64[np.ndarray, "t m"]:
-        """Objectives of what is feasible, as the models see them; of all if nothing is."""
-        feasible = self.told.violation == 0
-        return self.scaled[feasible if feasible.any() else slice(None)]
+        """Objectives of what is eligible, as the models see them; the worst if nothing is."""
+        if not self.eligible.any():
+            return self.scaled.max(axis=0, keepdims=True)
+        return self.scaled[self.eligible]
 
     def scalar(
         self, combine: Callable[[Float64[np.ndarray, "n m"]], Float64[np.ndarray, " n"]]
     ) -> tuple[Process, float]:
-        """A model of one figure made of the objectives, and its best feasible value so far.
+        """A model of one figure made of the objectives, and its best eligible value so far.
 
         Args:
             combine: of objectives scaled to [0, 1].
@@ -86,8 +90,7 @@ class Fitted:
         low, extent = self.scaled.min(axis=0), np.ptp(self.scaled, axis=0)
         scaled = (self.scaled - low[None, :]) / np.where(extent > 0, extent, 1.0)[None, :]
         y = _standardised(combine(scaled)[:, None])[0][:, 0]
-        feasible = self.told.violation == 0
-        best = float(y[feasible].min()) if feasible.any() else float(y.min())
+        best = float(y[self.eligible].min() if self.eligible.any() else y.min())
         layout = self.objectives[0].groups, self.objectives[0].linear
         return condition(self.x, y, *layout, matern.fit(self.x, y, *layout)), best
 
@@ -111,10 +114,12 @@ class Models:
 
     Args:
         space: where the architectures come from.
+        seen: which of them may be proposed.
     """
 
-    def __init__(self, space: SearchSpace) -> None:
+    def __init__(self, space: SearchSpace, seen: Seen) -> None:
         self._space = space
+        self._seen = seen
         self._hyper: list[matern.Hyperparameters] = []
         self._fitted_on = 0
 
@@ -145,7 +150,9 @@ class Models:
         m = F.shape[1]
         labels = zip([*F.T, *G.T], self._hyper, strict=True)
         models = tuple(condition(x, y, *self._layout, hyper) for y, hyper in labels)
-        return Fitted(told, x, F, models[:m], models[m:], centre, scale)
+        # What was told before the search was restricted to others is nothing to improve on.
+        eligible = (told.violation == 0) & self._seen.permits(self._seen.codes(told.archs))
+        return Fitted(told, eligible, x, F, models[:m], models[m:], centre, scale)
 
     @property
     def _layout(self) -> tuple[np.ndarray, np.ndarray]:

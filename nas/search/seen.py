@@ -51,18 +51,26 @@ class Seen:
 
     def contains(self, codes: Codes) -> Bool[np.ndarray, " n"]:
         """Which of the codes were added, or are not to be proposed; fastest where they ascend."""
-        told = _in_order(self._old, codes) | _in_order(self._recent, codes)
-        return told if self._listed is None else told | ~_in_order(self._listed, codes)
+        return self._told(codes) | ~self.permits(codes)
+
+    def permits(self, codes: Codes) -> Bool[np.ndarray, " n"]:
+        """Which of the codes are among those that may be proposed, told or not."""
+        if self._listed is None:
+            return np.ones(len(codes), bool)
+        return _in_order(self._listed, codes)
 
     def add(self, codes: Codes) -> None:
         """Remember codes; those it has already change nothing."""
         codes = np.sort(codes)
-        known = self.contains(codes)
+        known = self._told(codes)
         known[1:] |= codes[1:] == codes[:-1]
         self._recent = np.sort(np.concatenate([self._recent, codes[~known]]))
         if len(self._recent) > _MOST_RECENT:
             self._old = np.sort(np.concatenate([self._old, self._recent]))
             self._recent = self._recent[:0]
+
+    def _told(self, codes: Codes) -> Bool[np.ndarray, " n"]:
+        return _in_order(self._old, codes) | _in_order(self._recent, codes)
 
     def dump(self) -> str:
         """The codes as text."""

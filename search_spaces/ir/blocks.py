@@ -22,6 +22,8 @@ from search_spaces.ir.graph import Graph, TensorType
 from search_spaces.space import Archs, SearchSpace
 
 _LIMIT = 50_000
+# Every network is drawn with all of them, once for each option: minutes beyond this.
+_MOST_POSITIONS = 1000
 
 
 def split_blocks(graph: Graph) -> dict[str, Graph]:
@@ -32,16 +34,12 @@ def split_blocks(graph: Graph) -> dict[str, Graph]:
     Raises:
         InputError: a node stands in no block, or a block holds no node.
     """
+    owner = _owners(graph)
     members: dict[str, list[str]] = {name: [] for name in graph.blocks}
-    owner: dict[str, str] = {}
-    for node in graph.nodes:
-        prefix = node.name
-        while prefix and prefix not in members:
-            prefix = prefix.rpartition("/")[0]
-        if not prefix:
-            raise InputError(f"node {node.name!r} stands in no block: draw it inside b.block()")
-        members[prefix].append(node.name)
-        owner[node.name] = prefix
+    for name, block in owner.items():
+        if not block:
+            raise InputError(f"node {name!r} stands in no block: draw it inside b.block()")
+        members[block].append(name)
     empty = [name for name, nodes in members.items() if not nodes]
     if empty:
         raise InputError(f"block {empty[0]!r} holds no node: draw an `identity` inside it")
@@ -49,6 +47,17 @@ def split_blocks(graph: Graph) -> dict[str, Graph]:
     for node in graph.nodes:
         leaving |= {i for i in node.inputs if i in owner and owner[i] != owner[node.name]}
     return {block: _extract(graph, block, names, leaving) for block, names in members.items()}
+
+
+def _owners(graph: Graph) -> dict[str, str]:
+    """The innermost block of each node; empty where it stands in none."""
+    blocks, owner = set(graph.blocks), {}
+    for node in graph.nodes:
+        prefix = node.name
+        while prefix and prefix not in blocks:
+            prefix = prefix.rpartition("/")[0]
+        owner[node.name] = prefix
+    return owner
 
 
 def _extract(graph: Graph, block: str, names: list[str], leaving: set[str]) -> Graph:
@@ -96,6 +105,12 @@ class BlockMap:
     """The blocks of a space: all distinct ones, and which of them an architecture uses where."""
 
     def __init__(self, space: SearchSpace) -> None:
+        positions = len(space.drawing.blocks)
+        if positions > _MOST_POSITIONS:
+            raise InputError(
+                f"space: {space.name} draws {positions:,} blocks one after the other (limit "
+                f"{_MOST_POSITIONS:,}): lower its largest depth, or its number of stages"
+            )
         self.space = space
         self._graphs: dict[str, Graph] = {}
         deps = {name: self._read_inside(name) for name in space.drawing.blocks}
@@ -169,12 +184,7 @@ class BlockMap:
     def _feeds(self) -> dict[str, set[str]]:
         """Blocks that each block reads from, in the super-graph."""
         graph = self.space.build(None)
-        block_of = {
-            node.name: max(
-                (b for b in graph.blocks if node.name.startswith(f"{b}/")), key=len, default=""
-            )
-            for node in graph.nodes
-        }
+        block_of = _owners(graph)
         feeds: dict[str, set[str]] = {name: set() for name in graph.blocks}
         for node in graph.nodes:
             for source in node.inputs:

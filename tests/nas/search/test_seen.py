@@ -54,3 +54,14 @@ def test_gives_up_on_a_source_that_runs_dry() -> None:
     proposals.fill(draw, rounds=4)
     assert rounds == [(0, 10), (1, 9), (2, 9), (3, 9)]
     assert len(proposals.archs) == 1
+
+
+def test_what_is_told_beside_a_list_is_remembered_when_the_list_grows() -> None:
+    archs = np.unique(SMALL.sample(np.random.default_rng(0), 40), axis=0)
+    seen = Seen(SMALL)
+    seen.restrict(archs[:5])
+    seen.add(seen.codes(archs[4:8]))
+    assert seen.permits(seen.codes(archs)).tolist() == [True] * 5 + [False] * (len(archs) - 5)
+    assert seen.contains(seen.codes(archs))[:8].tolist() == [False] * 4 + [True] * 4
+    seen.restrict(archs)
+    assert np.flatnonzero(seen.contains(seen.codes(archs))).tolist() == [4, 5, 6, 7]
