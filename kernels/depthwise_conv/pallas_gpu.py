@@ -84,10 +84,12 @@ class _Spans:
 
 
 def _spans(shape: tuple[int, ...], size: int, window: Window, longest: int) -> _Spans:
-    """Spans that fill lines best; of equals the longest."""
-    wide = window.out[1]
-    length = min(range(longest, 0, -1), key=lambda n: pl.cdiv(wide, n) * n - wide)
-    return _Spans(shape, size, window, length)
+    """Spans with which a line reads least; of equals the longest."""
+
+    def read(length: int) -> int:
+        return pl.cdiv(window.out[1], length) * ((length - 1) * window.stride + size)
+
+    return _Spans(shape, size, window, min(range(longest, 0, -1), key=read))
 
 
 def _block(spans: int, lanes: int, channels: int) -> tuple[int, int]:
