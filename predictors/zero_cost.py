@@ -249,18 +249,11 @@ class ZeroCost:
 
     def __call__(self, archs: Archs) -> Float64[np.ndarray, "n p"]:
         """A row an architecture, a column a proxy, centred and scaled by some random ones."""
-        center, spread = self._scale
-        scaled = (self.raw(archs) - center[None, :]) / spread[None, :]
-        # A network that computes nothing lies hundreds of units below all others.
-        return np.clip(scaled, -_FARTHEST, _FARTHEST)
+        return scaled(self.raw(archs), self._typical)
 
     @cached_property
-    def _scale(self) -> tuple[Float64[np.ndarray, " p"], Float64[np.ndarray, " p"]]:
-        """Median of each proxy over the space, and a robust standard deviation."""
-        found = self.raw(self.space.sample(np.random.default_rng(0), _SAMPLE))
-        center = np.median(found, axis=0)
-        spread = 1.4826 * np.median(np.abs(found - center[None, :]), axis=0)
-        return center, np.where(spread > 0, spread, 1.0)
+    def _typical(self) -> Float64[np.ndarray, "n p"]:
+        return self.raw(self.space.sample(np.random.default_rng(0), _SAMPLE))
 
     def raw(self, archs: Archs) -> Float64[np.ndarray, "n p"]:
         """Proxies not scaled yet; signed logarithms of those that are none."""
@@ -283,6 +276,22 @@ class ZeroCost:
         if images.shape != shape:
             images = jax.image.resize(images, shape, "linear")
         return Untrained(graph, images, self._labels, self._key)
+
+
+def scaled(
+    values: Float64[np.ndarray, "n p"], typical: Float64[np.ndarray, "m p"]
+) -> Float64[np.ndarray, "n p"]:
+    """Proxies centred and scaled by medians and robust standard deviations, none far from all.
+
+    Args:
+        values: a row a network.
+        typical: those of the networks that set the scale.
+    """
+    center = np.median(typical, axis=0)
+    spread = 1.4826 * np.median(np.abs(typical - center[None, :]), axis=0)
+    units = (values - center[None, :]) / np.where(spread > 0, spread, 1.0)[None, :]
+    # A network that computes nothing lies hundreds of units below all others.
+    return np.clip(units, -_FARTHEST, _FARTHEST)
 
 
 def _compressed(name: str, value: float) -> float:

@@ -29,12 +29,10 @@ from nas.journal import Journal
 from predictors import metrics, registry
 from predictors.cross_validation import unseen
 from predictors.labels import group
-from predictors.zero_cost import NAMES, ZeroCost
+from predictors.zero_cost import NAMES, ZeroCost, scaled
 from search_spaces import registry as search_spaces
 from search_spaces.errors import InputError
 from search_spaces.space import Archs, SearchSpace
-
-_MAD_TO_STD, _FARTHEST = 1.4826, 5.0
 
 
 @dataclass(frozen=True)
@@ -60,12 +58,7 @@ class Proxies:
 
     def __call__(self, archs: Archs) -> Float64[np.ndarray, "m p"]:
         """Rows of architectures, each one of those known."""
-        center = np.median(self.values, axis=0)
-        spread = _MAD_TO_STD * np.median(np.abs(self.values - center[None, :]), axis=0)
-        scaled = (self.values - center[None, :]) / np.where(spread > 0, spread, 1.0)[None, :]
-        rows = dict(
-            zip(map(bytes, self.archs), np.clip(scaled, -_FARTHEST, _FARTHEST), strict=True)
-        )
+        rows = dict(zip(map(bytes, self.archs), scaled(self.values, self.values), strict=True))
         return np.array([rows[bytes(a)] for a in self.space.canonical(archs).astype(np.int64)])
 
 

@@ -27,6 +27,7 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_ON_ITS_SIDE = frozenset(turn for number, turn in _TURNS.items() if number > 4)
 _GRAY = frozenset({"1", "L", "LA"})
 _CHUNK = 256  # images a task: enough that handing out tasks costs nothing
 # What Pillow raises on damaged bytes depends on where the damage is.
@@ -101,7 +102,8 @@ def header_size(path: Path) -> tuple[int, int]:
 
 def _size(source: bytes | Path) -> tuple[int, int]:
     with _open(source) as image:
-        return _turned(image).size
+        width, height = image.size
+        return (height, width) if _turn(image) in _ON_ITS_SIDE else (width, height)
 
 
 def _pixels(source: bytes | Path, mode: str, size: int | None, only_gray: bool) -> np.ndarray:
@@ -113,7 +115,8 @@ def _pixels(source: bytes | Path, mode: str, size: int | None, only_gray: bool) 
                 "is in colour while the first image is grayscale; all must be alike: set "
                 "data.channels to 1 or 3 to convert them"
             )
-        upright = _turned(image)
+        turn = _turn(image)
+        upright = image if turn is None else image.transpose(turn)
         converted = upright if upright.mode == mode else upright.convert(mode)
         if size is not None:
             converted = ImageOps.fit(converted, (size, size), Image.Resampling.BILINEAR)
@@ -121,14 +124,13 @@ def _pixels(source: bytes | Path, mode: str, size: int | None, only_gray: bool) 
     return pixels.reshape(*pixels.shape[:2], -1)
 
 
-def _turned(image: Image.Image) -> Image.Image:
-    """The picture upright, as viewers show it."""
+def _turn(image: Image.Image) -> Image.Transpose | None:
+    """What puts the picture upright, as viewers show it."""
     try:
-        turn = _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+        return _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
     # A damaged note beside a picture is no damage to the picture.
     except _CORRUPT:
-        turn = None
-    return image if turn is None else image.transpose(turn)
+        return None
 
 
 def _is_gray(source: bytes | Path) -> bool:

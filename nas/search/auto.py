@@ -44,7 +44,7 @@ class Auto(DesignedSearch):
     """
 
     algorithm = "auto"
-    version = 3
+    version = 4
     last_fit = _MANY
 
     def go_on(self, rng: np.random.Generator, told: Told, proposals: Proposals) -> None:

@@ -25,7 +25,7 @@ class HistorySearch:
     """
 
     algorithm: str
-    version = 2
+    version = 3
     modelled = False
     # Labels from which on the models are fitted, and up to which.
     first_fit = FEWEST
